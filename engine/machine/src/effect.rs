@@ -1,0 +1,93 @@
+//! Everything the machine may ask the world to do.
+
+use crate::block::SliceBlock;
+use model::Timestamp;
+use model::plan::Severity;
+use model::window::{GroupView, Observation};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Run a rule's `check` and answer with [`crate::Input::Checked`].
+    Check(CheckRequest),
+    /// Write once; writing the same block again changes nothing.
+    Seal(SliceBlock),
+    /// Tell people, once per id.
+    Notify(Notification),
+    /// Keep the payload of this stream sequence where its sender finds it, with the reason.
+    DeadLetter { sequence: u64, reason: model::wire::Reason },
+}
+
+/// The groups of one rule at the end of one tick.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckRequest {
+    pub environment: String,
+    /// End of the tick.
+    pub at: Timestamp,
+    /// Index into the plan's rules.
+    pub rule: usize,
+    /// In the order of their labels.
+    pub groups: Vec<GroupView>,
+}
+
+/// One message about one alert. The same decision has the same id, whenever and however often it is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    pub id: String,
+    pub reason: Reason,
+    /// Event time of the decision.
+    pub at: Timestamp,
+    pub alert_id: String,
+    pub rule: String,
+    pub severity: Severity,
+    pub environment: String,
+    /// Key and label, in the order of the rule's `group_by`.
+    pub group: Vec<(String, String)>,
+    /// The rule's own words, or ours where it has none.
+    pub summary: String,
+    /// Name and description of each watch, with what was seen.
+    pub observed: Vec<Observed>,
+    /// When the condition began.
+    pub began: Timestamp,
+    pub fired: Timestamp,
+    /// The value furthest from the expected range while the alert fired.
+    pub worst: Option<Observation>,
+    /// Stream sequences of calls that show the trouble.
+    pub examples: Vec<u64>,
+    pub channel: Option<String>,
+    pub runbook: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub watch: String,
+    /// `fallback rate`, `p95 of latency_ms`.
+    pub what: String,
+    /// The window, `5m`.
+    pub window: String,
+    pub of_what: String,
+    pub observation: Observation,
+}
+
+/// Why a notification is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    Fired,
+    Resolved,
+    /// No data for so long that nothing can be said any more.
+    WentQuiet,
+    /// The rule was changed or removed while its alert was firing.
+    RuleChanged,
+}
+
+impl Reason {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fired => "fired",
+            Self::Resolved => "resolved",
+            Self::WentQuiet => "went_quiet",
+            Self::RuleChanged => "rule_changed",
+        }
+    }
+}

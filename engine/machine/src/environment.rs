@@ -1,0 +1,259 @@
+//! One environment: its clock, its open tick, its slices and groups. Environments share nothing, so test traffic cannot move production's numbers.
+//!
+//! The clock is the running maximum of event times; when calls stop it follows elapsed time. When it passes the end of the open tick, the tick closes:
+//! windows move, rules look, slices seal. A call that comes after its tick counts in the open one, in its own slice while that is unsealed.
+
+use crate::alert::Alert;
+use crate::block::{GroupBlock, SliceBlock};
+use crate::effect::Effect;
+use crate::group::Groups;
+use crate::ledger::Ledger;
+use crate::machine::OTHER;
+use crate::settle::ClosedTick;
+use crate::window::Windows;
+use model::fold::{Cell, EnvironmentFold};
+use model::plan::{NoData, Plan, TICK};
+use model::{Labels, Quantiles, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long calls may pause before the clock follows elapsed time; longer than senders' and networks' usual hiccups.
+const GRACE: Span = Span::from_secs(5);
+/// A group without calls for this long after leaving the longest window is forgotten, so that its series are free for others.
+const FORGET_AFTER: Span = Span::from_secs(3600);
+/// How often groups are looked through for forgetting.
+const FORGET_EVERY: Span = Span::from_secs(600);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    pub name: String,
+    /// Running maximum of event times.
+    pub event_clock: Timestamp,
+    /// The server's stamp of the last call.
+    pub stamp: Timestamp,
+    /// `event_clock`, or later while calls pause.
+    pub clock: Timestamp,
+    /// Start of the open tick.
+    pub tick: Timestamp,
+    /// Slices that start before this are sealed.
+    pub sealed_to: Timestamp,
+    /// Open slices, and sealed ones while a window holds them.
+    pub slices: BTreeMap<Timestamp, Slice>,
+    /// By grouping.
+    pub groups: Vec<Groups>,
+    pub series: u32,
+    /// By rule.
+    pub alerts: Vec<BTreeMap<Labels, Alert>>,
+    /// Closed ticks whose rules have not all answered, oldest first.
+    pub waiting: VecDeque<ClosedTick>,
+    pub windows: Windows,
+}
+
+/// Counts of one slice, by grouping and group number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    pub cells: BTreeMap<(u16, u32), Cell>,
+}
+
+/// What has not been sealed yet, for reading.
+#[derive(Clone, Debug)]
+pub struct Open {
+    pub clock: Timestamp,
+    /// Slices before this are on disk.
+    pub sealed_to: Timestamp,
+    pub blocks: Vec<SliceBlock>,
+}
+
+impl Environment {
+    pub fn new(plan: &Plan, name: String, first_tick: Timestamp) -> Self {
+        Self {
+            name,
+            event_clock: first_tick,
+            stamp: first_tick,
+            clock: first_tick,
+            tick: first_tick,
+            sealed_to: sealed_before(plan, first_tick),
+            slices: BTreeMap::new(),
+            groups: vec![Groups::default(); plan.groupings.len()],
+            series: 0,
+            alerts: vec![BTreeMap::new(); plan.rules.len()],
+            waiting: VecDeque::new(),
+            windows: Windows::new(plan, first_tick),
+        }
+    }
+
+    /// Adds a batch's calls of this environment.
+    pub fn merge(&mut self, plan: &Plan, fold: EnvironmentFold, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+        for tick in fold.ticks {
+            self.advance(plan, tick.tick, scratch, effects);
+            for cell in tick.cells {
+                self.count(plan, cell.grouping, cell.slice, cell.labels, cell.cell, ledger);
+            }
+        }
+        self.event_clock = self.event_clock.max(fold.clock);
+        self.stamp = self.stamp.max(fold.stamp);
+        self.clock = self.clock.max(self.event_clock);
+    }
+
+    /// Elapsed time moves the clock while calls pause.
+    pub fn elapse(&mut self, plan: &Plan, now: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+        let clock = self.elapsed(now);
+        self.advance(plan, clock.floor(TICK), scratch, effects);
+        self.clock = self.clock.max(clock);
+    }
+
+    /// Whether [`Self::elapse`] would close a tick.
+    pub fn would_close(&self, now: Timestamp) -> bool {
+        self.elapsed(now).floor(TICK) > self.tick
+    }
+
+    fn elapsed(&self, now: Timestamp) -> Timestamp {
+        let pause = now.since(self.stamp);
+        let beyond = Span::from_millis(pause.millis().saturating_sub(GRACE.millis()));
+        self.clock.max(self.event_clock + beyond)
+    }
+
+    fn count(&mut self, plan: &Plan, grouping: u16, slice: Timestamp, labels: Labels, cell: Cell, ledger: &mut Ledger) {
+        let base = grouping == 0;
+        if base {
+            ledger.counted += cell.calls;
+        }
+        if slice < self.sealed_to {
+            if base {
+                ledger.late += cell.calls;
+            }
+            return;
+        }
+        if base {
+            ledger.in_window += cell.calls;
+        }
+        let number = self.number(plan, grouping, labels, cell.calls, ledger);
+        self.groups[usize::from(grouping)].hear(number, self.tick);
+        self.windows.add(grouping, number, slice, &cell);
+        match self.slices.entry(slice).or_default().cells.entry((grouping, number)) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(cell);
+            }
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut().merge(&cell),
+        }
+    }
+
+    /// The number of a group; `(other)` when it is new and all series are taken.
+    fn number(&mut self, plan: &Plan, grouping: u16, labels: Labels, calls: u64, ledger: &mut Ledger) -> u32 {
+        let groups = &mut self.groups[usize::from(grouping)];
+        if let Some(number) = groups.number(&labels) {
+            return number;
+        }
+        let series = plan.groupings[usize::from(grouping)].series_per_group();
+        let fits = self.series + series <= plan.windows.series_max;
+        let labels = if fits || labels.is_empty() { labels } else { vec![OTHER.to_owned(); labels.len()] };
+        if !fits {
+            // Each call is in every grouping; it overflows once.
+            ledger.overflowed += if grouping == 0 { calls } else { 0 };
+            if let Some(number) = groups.number(&labels) {
+                return number;
+            }
+        }
+        let number = groups.insert(labels.clone(), self.tick);
+        self.series += series;
+        self.windows.enroll(plan, &self.name, grouping, number, &labels);
+        number
+    }
+
+    /// Closes ticks until the open one starts at `to`.
+    fn advance(&mut self, plan: &Plan, to: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+        while self.tick < to {
+            if self.nothing_to_decide(plan) {
+                // With no call in any window and no alert, the ticks in between would all decide nothing.
+                self.open(plan, to, to.floor(FORGET_EVERY), effects);
+                return;
+            }
+            let end = self.tick + TICK;
+            self.windows.expire(&self.slices, end);
+            self.decide(plan, end, scratch, effects);
+            self.settle(plan, effects);
+            let forget = end.floor(FORGET_EVERY);
+            self.open(plan, end, if forget == end { end } else { Timestamp::EPOCH }, effects);
+        }
+    }
+
+    fn nothing_to_decide(&self, plan: &Plan) -> bool {
+        self.slices.is_empty()
+            && self.waiting.is_empty()
+            && self.alerts.iter().all(BTreeMap::is_empty)
+            && !plan.rules.iter().zip(&self.windows.rules).any(|(rule, groups)| rule.no_data == NoData::Alert && groups.iter().next().is_some())
+    }
+
+    /// Opens the tick that starts at `tick`: seals what is too old for it, drops what no window holds, and forgets silent groups as of `forget`.
+    fn open(&mut self, plan: &Plan, tick: Timestamp, forget: Timestamp, effects: &mut Vec<Effect>) {
+        self.tick = tick;
+        self.clock = self.clock.max(tick);
+        self.windows.expire(&self.slices, tick);
+        let sealed_to = self.sealed_to.max(sealed_before(plan, tick));
+        self.seal(plan, sealed_to, effects);
+        let kept = sealed_to.min(tick - plan.longest_window());
+        while self.slices.first_key_value().is_some_and(|(start, _)| *start < kept) {
+            self.slices.pop_first();
+        }
+        if forget > Timestamp::EPOCH {
+            let before = forget - plan.longest_window() - FORGET_AFTER;
+            for (at, groups) in self.groups.iter_mut().enumerate() {
+                for number in groups.forget(before) {
+                    self.series -= plan.groupings[at].series_per_group();
+                    self.windows.retire(at as u16, number);
+                }
+            }
+        }
+    }
+
+    /// Seals all slices that start before `to`.
+    pub fn seal(&mut self, plan: &Plan, to: Timestamp, effects: &mut Vec<Effect>) {
+        if to > self.sealed_to {
+            effects.extend(self.slices.range(self.sealed_to..to).map(|(start, slice)| Effect::Seal(self.block(plan, *start, slice))));
+            self.sealed_to = to;
+        }
+    }
+
+    pub fn block(&self, plan: &Plan, start: Timestamp, slice: &Slice) -> SliceBlock {
+        let mut groupings: Vec<GroupBlock> = Vec::new();
+        let mut current = None;
+        for ((grouping, number), cell) in &slice.cells {
+            if current != Some(*grouping) {
+                current = Some(*grouping);
+                groupings.push(GroupBlock { identity: plan.groupings[usize::from(*grouping)].identity(), cells: Vec::new() });
+            }
+            let labels = self.groups[usize::from(*grouping)].get(*number).labels.clone();
+            groupings.last_mut().expect("one was pushed for this grouping").cells.push((labels, cell.clone()));
+        }
+        for grouping in &mut groupings {
+            grouping.cells.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        SliceBlock { environment: self.name.clone(), start, width: plan.windows.slice, groupings }
+    }
+
+    pub fn open_blocks(&self, plan: &Plan, from: Timestamp) -> Open {
+        let from = from.max(self.sealed_to);
+        let blocks = self.slices.range(from..).map(|(start, slice)| self.block(plan, *start, slice)).collect();
+        Open { clock: self.clock, sealed_to: self.sealed_to, blocks }
+    }
+
+    /// Puts the windows together again from slices and groups.
+    pub fn rebuild_windows(&mut self, plan: &Plan) {
+        self.windows = Windows::new(plan, self.tick);
+        for (grouping, groups) in self.groups.iter().enumerate() {
+            for (labels, number) in groups.iter() {
+                self.windows.enroll(plan, &self.name, grouping as u16, number, labels);
+            }
+        }
+        for (start, slice) in &self.slices {
+            for ((grouping, number), cell) in &slice.cells {
+                self.windows.add(*grouping, *number, *start, cell);
+            }
+        }
+    }
+}
+
+/// Slices that start before this are sealed once the tick that starts at `tick` is open.
+fn sealed_before(plan: &Plan, tick: Timestamp) -> Timestamp {
+    (tick - plan.windows.lateness).floor(plan.windows.slice)
+}

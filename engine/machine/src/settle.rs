@@ -1,0 +1,276 @@
+//! From closed ticks to alerts: rules look at their groups, answers come in, and alerts change in (tick, rule, group) order.
+//!
+//! Rules that fire by their range are decided at once; a rule's own `check` is asked for and answered later. No alert of a tick changes before all
+//! rules of that tick have answered, so the order of answers does not matter, and folding goes on meanwhile. Ticks that close meanwhile cannot know
+//! which alerts there will be, so they list every group that has calls in its windows. A group that has none is not listed: of it, a tick says that
+//! nothing is known.
+
+use crate::alert::{Alert, Condition, Next, State, next};
+use crate::effect::{CheckRequest, Effect, Notification, Observed, Reason};
+use crate::environment::Environment;
+use crate::ledger::Ledger;
+use crate::observe::{condition, observation, worse};
+use crate::window::{RuleGroup, Sum, watches_environment};
+use model::plan::{Decides, NoData, Plan, Rule, Statistic, fingerprint};
+use model::window::{Checked, GroupView, Observation};
+use model::{Labels, Quantiles, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Example calls an alert names.
+const EXAMPLES_MAX: usize = 3;
+
+/// A closed tick: what its rules saw, and what they say about it as far as they have answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClosedTick {
+    /// Its end.
+    pub at: Timestamp,
+    pub rules: Vec<RuleTick>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RuleTick {
+    pub rule: usize,
+    /// In the order of their labels. Alerts of other groups hear that nothing is known.
+    pub groups: Vec<GroupTick>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GroupTick {
+    pub labels: Labels,
+    pub observations: Vec<Observation>,
+    pub examples: Vec<u64>,
+    /// `None` while the rule's `check` has not answered.
+    pub condition: Option<Condition>,
+}
+
+impl GroupTick {
+    /// It has no calls in any window.
+    fn unknown(labels: Labels) -> Self {
+        Self { labels, observations: Vec::new(), examples: Vec::new(), condition: Some(Condition::Unknown) }
+    }
+}
+
+impl Environment {
+    /// Lets every rule look at the windows that end at `at`.
+    pub(crate) fn decide(&mut self, plan: &Plan, at: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+        let certain = self.waiting.is_empty();
+        let mut rules = Vec::new();
+        for (index, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, &self.name)) {
+            let mut groups: Vec<GroupTick> = Vec::new();
+            for (labels, group) in self.windows.rules[index].iter() {
+                let empty = group.sums.iter().all(Sum::is_empty);
+                if empty && rule.no_data != NoData::Alert {
+                    continue;
+                }
+                let observations: Vec<_> = rule.watches.iter().zip(&group.sums).map(|(watch, sum)| observation(watch, sum, scratch)).collect();
+                let unknown = empty || observations.iter().all(|seen| seen.value.is_none());
+                let condition = match rule.decides {
+                    _ if unknown => Some(Condition::Unknown),
+                    Decides::Drift => Some(condition(rule, &observations)),
+                    Decides::Check(_) => None,
+                };
+                // Nothing begins, goes on or ends here: most groups, most of the time.
+                let alert = self.alerts[index].get(labels);
+                if certain && alert.is_none() && matches!(condition, Some(Condition::Clear)) {
+                    continue;
+                }
+                let wanted = !certain || alert.is_none_or(|alert| alert.state == State::Pending);
+                let wanted = wanted && !matches!(condition, Some(Condition::Clear | Condition::Unknown));
+                let examples = if wanted { self.examples(plan, rule, group, at) } else { Vec::new() };
+                groups.push(GroupTick { labels: labels.clone(), observations, examples, condition });
+            }
+            if !groups.is_empty() {
+                rules.push(RuleTick { rule: index, groups });
+            }
+        }
+        if rules.is_empty() && certain && self.alerts.iter().all(BTreeMap::is_empty) {
+            return;
+        }
+        let closed = ClosedTick { at, rules };
+        self.ask(&closed, effects);
+        self.waiting.push_back(closed);
+    }
+
+    /// Asks for the checks of a closed tick that have no answer yet.
+    pub(crate) fn ask(&self, closed: &ClosedTick, effects: &mut Vec<Effect>) {
+        for tick in &closed.rules {
+            let view = |group: &GroupTick| GroupView {
+                environment: self.name.clone(),
+                labels: group.labels.clone(),
+                observations: group.observations.clone(),
+            };
+            let groups: Vec<_> = tick.groups.iter().filter(|group| group.condition.is_none()).map(view).collect();
+            if !groups.is_empty() {
+                effects.push(Effect::Check(CheckRequest { environment: self.name.clone(), at: closed.at, rule: tick.rule, groups }));
+            }
+        }
+    }
+
+    /// The answer to a [`CheckRequest`]: one result per group asked for, in order.
+    pub(crate) fn answer(&mut self, plan: &Plan, at: Timestamp, rule: usize, results: Vec<Checked>, ledger: &mut Ledger) {
+        let Some(tick) = self.waiting.iter_mut().find(|closed| closed.at == at).and_then(|closed| closed.rules.iter_mut().find(|t| t.rule == rule))
+        else {
+            return;
+        };
+        let asked = tick.groups.iter_mut().filter(|group| group.condition.is_none());
+        for (group, result) in asked.zip(results) {
+            group.condition = Some(match result {
+                Checked::Quiet => Condition::Clear,
+                Checked::Fire(fire) => Condition::Breach { summary: fire.summary, severity: fire.severity.unwrap_or(plan.rules[rule].severity) },
+                Checked::Failed(_) => {
+                    *ledger.check_failures.entry(plan.rules[rule].name.clone()).or_default() += 1;
+                    Condition::Failed
+                }
+            });
+        }
+    }
+
+    /// Applies every closed tick at the front whose rules have all answered.
+    pub(crate) fn settle(&mut self, plan: &Plan, effects: &mut Vec<Effect>) {
+        let answered = |closed: &ClosedTick| closed.rules.iter().all(|tick| tick.groups.iter().all(|group| group.condition.is_some()));
+        while self.waiting.front().is_some_and(answered) {
+            let closed = self.waiting.pop_front().expect("the front was just looked at");
+            let mut listed = closed.rules.into_iter().peekable();
+            for (index, rule) in plan.rules.iter().enumerate() {
+                let mut groups = listed.next_if(|tick| tick.rule == index).map_or_else(Vec::new, |tick| tick.groups);
+                let unlisted = self.alerts[index].keys().filter(|labels| groups.binary_search_by(|group| group.labels.cmp(labels)).is_err());
+                let unlisted: Vec<_> = unlisted.cloned().map(GroupTick::unknown).collect();
+                if !unlisted.is_empty() {
+                    groups.extend(unlisted);
+                    groups.sort_by(|a, b| a.labels.cmp(&b.labels));
+                }
+                for group in groups {
+                    self.change(rule, index, closed.at, group, effects);
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, rule: &Rule, index: usize, at: Timestamp, group: GroupTick, effects: &mut Vec<Effect>) {
+        let condition = group.condition.expect("settled ticks are answered");
+        let labels = group.labels;
+        let step = next(self.alerts[index].get(&labels), &condition, rule, at);
+        if matches!(step, Next::Begin | Next::BeginAndFire) {
+            let id = alert_id(rule, &self.name, &labels, at);
+            let begun = Alert {
+                id,
+                began: at,
+                state: State::Pending,
+                severity: rule.severity,
+                summary: String::new(),
+                observations: Vec::new(),
+                worst: None,
+                heard: at,
+                examples: Vec::new(),
+            };
+            self.alerts[index].insert(labels.clone(), begun);
+        }
+        let Some(alert) = self.alerts[index].get_mut(&labels) else { return };
+        if !matches!(condition, Condition::Unknown | Condition::Failed) {
+            alert.heard = at;
+            alert.observations = group.observations;
+            if alert.state == State::Pending {
+                alert.examples = group.examples;
+            }
+        }
+        match condition {
+            Condition::Breach { summary, severity } => {
+                (alert.summary, alert.severity) = (summary, severity);
+                if let Some(seen) = alert.observations.iter().copied().reduce(|a, b| worse(Some(a), b)) {
+                    alert.worst = Some(worse(alert.worst, seen));
+                }
+            }
+            Condition::Unknown if alert.summary.is_empty() => alert.summary = "no data".to_owned(),
+            _ => {}
+        }
+        match step {
+            Next::Nothing | Next::Begin | Next::Stay => {}
+            Next::BeginAndFire | Next::Fire => {
+                alert.state = State::Firing { since: at, clear: None };
+                effects.push(Effect::Notify(notification(rule, &self.name, &labels, alert, Reason::Fired, at)));
+            }
+            Next::Clearing | Next::Again => {
+                if let State::Firing { clear, .. } = &mut alert.state {
+                    *clear = (step == Next::Clearing).then_some(at);
+                }
+            }
+            Next::Drop => {
+                self.alerts[index].remove(&labels);
+            }
+            Next::End(reason) => {
+                effects.push(Effect::Notify(notification(rule, &self.name, &labels, alert, reason, at)));
+                self.alerts[index].remove(&labels);
+            }
+        }
+    }
+
+    /// Calls in the window that show the trouble, newest slices first.
+    fn examples(&self, plan: &Plan, rule: &Rule, group: &RuleGroup, at: Timestamp) -> Vec<u64> {
+        let mut found = Vec::new();
+        for (start, slice) in self.slices.iter().rev() {
+            for (watch_at, number) in &group.members {
+                let watch = &rule.watches[usize::from(*watch_at)];
+                let Statistic::Rate(signal) = &watch.statistic else { continue };
+                if *start < at - watch.window {
+                    continue;
+                }
+                let Some(cell) = slice.cells.get(&(watch.grouping as u16, *number)) else { continue };
+                let position = plan.groupings[watch.grouping].signals.iter().position(|known| known == signal);
+                found.extend(cell.examples.iter().filter(|(at, _)| Some(usize::from(*at)) == position).map(|(_, sequence)| *sequence));
+            }
+            // Looked at per slice, so that the order of the members does not matter.
+            if found.len() >= EXAMPLES_MAX {
+                break;
+            }
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.dedup();
+        found.truncate(EXAMPLES_MAX);
+        found
+    }
+}
+
+/// Rule, group and the tick it began, in 16 hexadecimal digits.
+fn alert_id(rule: &Rule, environment: &str, labels: &Labels, began: Timestamp) -> String {
+    let (text, began) = (format!("{:016x}", rule.fingerprint), began.to_string());
+    let mut parts = vec![rule.name.as_str(), &text, environment, &began];
+    parts.extend(labels.iter().map(String::as_str));
+    format!("{:016x}", fingerprint(&parts))
+}
+
+/// What is told about an alert. Its id is the alert's and the reason: each reason is given at most once in an alert's life.
+pub(crate) fn notification(rule: &Rule, environment: &str, labels: &Labels, alert: &Alert, reason: Reason, at: Timestamp) -> Notification {
+    let fired = match alert.state {
+        State::Firing { since, .. } => since,
+        State::Pending => at,
+    };
+    let observed = rule.watches.iter().zip(&alert.observations).map(|(watch, observation)| Observed {
+        watch: watch.name.clone(),
+        what: watch.statistic.describe(),
+        window: watch.window.to_string(),
+        of_what: match &watch.statistic {
+            Statistic::Rate(model::plan::SignalRef::BuiltIn(signal)) => signal.of_what().to_owned(),
+            _ => "calls".to_owned(),
+        },
+        observation: *observation,
+    });
+    Notification {
+        id: format!("{}-{}", alert.id, reason.name()),
+        reason,
+        at,
+        alert_id: alert.id.clone(),
+        rule: rule.name.clone(),
+        severity: alert.severity,
+        environment: environment.to_owned(),
+        group: rule.group_by.iter().map(ToString::to_string).zip(labels.iter().cloned()).collect(),
+        summary: alert.summary.clone(),
+        observed: observed.collect(),
+        began: alert.began,
+        fired,
+        worst: alert.worst,
+        examples: alert.examples.clone(),
+        channel: rule.channel.clone(),
+        runbook: rule.runbook.clone(),
+    }
+}

@@ -1,0 +1,312 @@
+//! The edge as a model: it delivers, answers, journals, takes snapshots and dies at any moment, and everything that outlives it is on its [`Disk`].
+//!
+//! What it holds to is what the program around the machine must hold to: a batch holds no sequence twice; what is not in the stream is journaled with its
+//! position before it is applied; effects are carried out before or together with the snapshot that follows them; a restart re-reads the stream after the
+//! snapshot's position and applies the journal where it was applied.
+
+use crate::rules::{answer, fold};
+use crate::world::{Entry, World};
+use model::wire::Reason;
+use model::{Plan, Span, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+use streamgauge_machine::{CheckRequest, Effect, Input, Machine, Notification, SliceBlock, Start};
+
+/// A mistake planted into the edge, to see that the checkers find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A restart reads on where the last life died, not after the snapshot.
+    ReadsOnWhereItDied,
+    /// A restart gives no sealed slices back.
+    ForgetsSealedSlices,
+    /// A restart does not apply the journal again.
+    ForgetsTheJournal,
+    /// Redelivered messages reach the machine again.
+    TakesRedeliveries,
+}
+
+/// What survives a crash.
+#[derive(Debug, Default)]
+pub struct Disk {
+    pub snapshot: Option<Vec<u8>>,
+    /// Later ones of the same slice replace earlier ones.
+    pub blocks: BTreeMap<(String, Timestamp), SliceBlock>,
+    /// Times that elapsed, each with the position after which it was applied.
+    pub journal: Vec<(u64, Timestamp)>,
+    /// Unique by id.
+    pub outbox: BTreeMap<String, Notification>,
+    /// In the order in which they were first told.
+    pub told: Vec<String>,
+    pub dead: BTreeMap<u64, Reason>,
+}
+
+/// What happened in a run, to see that the runs are worth something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Happened {
+    pub crashes: u64,
+    pub told_again: u64,
+    pub sealed_again: u64,
+    pub answered_late: u64,
+}
+
+/// One life of the edge and its machine, from start to crash.
+struct Life {
+    machine: Machine,
+    /// Effects not carried out yet.
+    todo: VecDeque<Effect>,
+    asked: Vec<CheckRequest>,
+    /// How much of the journal is applied.
+    journaled: usize,
+    /// The last sequence this life has read; behind it, everything is dropped.
+    read: u64,
+}
+
+pub struct Harness<'w> {
+    world: &'w World,
+    plan: Plan,
+    rng: fastrand::Rng,
+    bug: Option<Bug>,
+    pub disk: Disk,
+    pub happened: Happened,
+}
+
+impl<'w> Harness<'w> {
+    pub fn new(world: &'w World, plan: Plan, rng: fastrand::Rng, bug: Option<Bug>) -> Self {
+        Self { world, plan, rng, bug, disk: Disk::default(), happened: Happened::default() }
+    }
+
+    /// Runs the world to its end through as many lives as it takes, and returns the last machine, at rest.
+    pub fn run(&mut self) -> Result<Machine, String> {
+        let mut crashes_left = self.rng.u32(1..12);
+        let crash_every = self.world.entries.len() as u32 / 20;
+        let mut life = self.start(0);
+        loop {
+            if crashes_left > 0 && self.rng.u32(0..crash_every.max(8)) < 2 {
+                crashes_left -= 1;
+                life = self.crash(life);
+                continue;
+            }
+            match self.rng.u32(0..100) {
+                0..30 => {
+                    for _ in 0..self.rng.u32(1..80) {
+                        self.carry_out_one(&mut life)?;
+                    }
+                }
+                30..45 => (0..self.rng.u32(1..40)).for_each(|_| self.answer_one(&mut life)),
+                45..48 => self.snapshot(&mut life)?,
+                48..60 => {
+                    if self.elapse(&mut life) {
+                        // Journaled, and dead before it is applied.
+                        crashes_left = crashes_left.saturating_sub(1);
+                        life = self.crash(life);
+                    }
+                }
+                _ => {
+                    if !self.deliver(&mut life)? && life.todo.is_empty() && life.asked.is_empty() {
+                        break;
+                    }
+                }
+            }
+            if !life.machine.ledger().balances() {
+                return Err(format!("the ledger does not balance: {:?}", life.machine.ledger()));
+            }
+        }
+        self.finish(life)
+    }
+
+    /// The calls are over: time goes on for a while, and every check is answered.
+    fn finish(&mut self, mut life: Life) -> Result<Machine, String> {
+        let mut now = self.world.entries.last().map_or(Timestamp::EPOCH, |entry| entry.stamp);
+        for seconds in [8, 31, 60, 300, 4_000] {
+            now = now + Span::from_secs(seconds);
+            self.disk.journal.push((life.machine.position(), now));
+            self.catch_up_journal(&mut life);
+        }
+        while !life.todo.is_empty() || !life.asked.is_empty() {
+            self.carry_out_one(&mut life)?;
+            self.answer_one(&mut life);
+        }
+        if life.machine.waiting() > 0 {
+            return Err(format!("{} ticks wait though nothing is asked", life.machine.waiting()));
+        }
+        Ok(life.machine)
+    }
+
+    fn start(&mut self, died_at: u64) -> Life {
+        let mut effects = Vec::new();
+        let machine = match &self.disk.snapshot {
+            None => Machine::new(self.plan.clone(), 0),
+            Some(bytes) => {
+                let start = Start::decode(bytes).expect("it was written whole");
+                let mut sealed = Vec::new();
+                for (name, from, to) in start.needs(&self.plan) {
+                    let held = self.disk.blocks.iter().filter(|((of, start), _)| *of == name && (from..to).contains(start));
+                    sealed.extend(held.map(|(_, block)| block.clone()));
+                }
+                if self.bug == Some(Bug::ForgetsSealedSlices) {
+                    sealed.clear();
+                }
+                start.finish(self.plan.clone(), sealed, &mut effects)
+            }
+        };
+        let mut read = machine.position();
+        if self.bug == Some(Bug::ReadsOnWhereItDied) {
+            read = read.max(died_at);
+        }
+        // Entries at the snapshot's position may be in it already; a time that has elapsed changes nothing the second time.
+        let journaled = match self.bug {
+            Some(Bug::ForgetsTheJournal) => self.disk.journal.len(),
+            _ => self.disk.journal.partition_point(|(position, _)| *position < read),
+        };
+        Life { machine, todo: effects.into(), asked: Vec::new(), journaled, read }
+    }
+
+    fn crash(&mut self, life: Life) -> Life {
+        self.happened.crashes += 1;
+        self.start(life.machine.position())
+    }
+
+    fn apply(&mut self, life: &mut Life, input: Input) {
+        let mut effects = Vec::new();
+        life.machine.apply(input, &mut effects);
+        life.todo.extend(effects);
+    }
+
+    /// Applies what was journaled at this position in an earlier life.
+    fn catch_up_journal(&mut self, life: &mut Life) {
+        while let Some((position, now)) = self.disk.journal.get(life.journaled).copied() {
+            if position > life.read {
+                break;
+            }
+            life.journaled += 1;
+            self.apply(life, Input::Elapsed { now });
+        }
+    }
+
+    /// One batch, perhaps with messages from before it once more; `false` when there are none left.
+    fn deliver(&mut self, life: &mut Life) -> Result<bool, String> {
+        self.catch_up_journal(life);
+        let entries = &self.world.entries;
+        let next = entries.partition_point(|entry| entry.sequence <= life.read);
+        let again = if self.rng.u32(0..4) == 0 { self.rng.usize(0..20) } else { 0 };
+        let most = [3, 40, 300][self.rng.usize(0..3)];
+        let mut end = (next + self.rng.usize(1..most)).min(entries.len());
+        if let Some((position, _)) = self.disk.journal.get(life.journaled) {
+            end = end.min(entries.partition_point(|entry| entry.sequence <= *position));
+        }
+        let delivered = entries.get(next.saturating_sub(again)..end).unwrap_or_default();
+        let taken: Vec<&Entry> = delivered.iter().filter(|entry| entry.sequence > life.read || self.bug == Some(Bug::TakesRedeliveries)).collect();
+        let Some(last) = taken.last() else { return Ok(next < entries.len()) };
+        if taken[0].sequence <= life.machine.position() {
+            return Err(format!("sequence {} was given to a machine at position {}", taken[0].sequence, life.machine.position()));
+        }
+        life.read = last.sequence;
+        let folded = fold(&self.plan, taken.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())));
+        self.apply(life, Input::Folded(folded));
+        Ok(true)
+    }
+
+    /// Journals and applies that time has elapsed, when calls pause here; `true`: it died in between.
+    fn elapse(&mut self, life: &mut Life) -> bool {
+        self.catch_up_journal(life);
+        let at = self.world.entries.partition_point(|entry| entry.sequence <= life.read);
+        if life.journaled < self.disk.journal.len() || at == 0 || at == self.world.entries.len() {
+            return false;
+        }
+        let (last, next) = (self.world.entries[at - 1].stamp, self.world.entries[at].stamp);
+        // Our clock and the server's may differ a little.
+        let now = last + Span::from_millis(self.rng.u64(0..next.since(last).millis() + 300));
+        if !life.machine.would_elapse(now) && self.rng.u32(0..10) > 0 {
+            return false;
+        }
+        self.disk.journal.push((life.machine.position(), now));
+        if self.rng.u32(0..8) == 0 {
+            return true;
+        }
+        self.catch_up_journal(life);
+        false
+    }
+
+    fn carry_out_one(&mut self, life: &mut Life) -> Result<(), String> {
+        let Some(effect) = life.todo.pop_front() else { return Ok(()) };
+        match effect {
+            Effect::Check(asked) => life.asked.push(asked),
+            Effect::Seal(block) => {
+                let key = (block.environment.clone(), block.start);
+                let decoded = SliceBlock::decode(&block.encode()).map_err(|error| error.to_string())?;
+                if decoded != block {
+                    return Err(format!("block {key:?} is another one when read back"));
+                }
+                if let Some(before) = self.disk.blocks.insert(key.clone(), block) {
+                    self.happened.sealed_again += 1;
+                    if before != self.disk.blocks[&key] {
+                        return Err(format!("block {key:?} was sealed again with other content"));
+                    }
+                }
+            }
+            Effect::Notify(told) => match self.disk.outbox.get(&told.id) {
+                None => {
+                    self.disk.told.push(told.id.clone());
+                    self.disk.outbox.insert(told.id.clone(), told);
+                }
+                Some(before) if *before == told => self.happened.told_again += 1,
+                Some(before) => return Err(format!("the same id with other content:\n{before:#?}\n{told:#?}")),
+            },
+            Effect::DeadLetter { sequence, reason } => {
+                if self.disk.dead.insert(sequence, reason).is_some_and(|before| before != reason) {
+                    return Err(format!("sequence {sequence} is malformed for another reason now"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Any of the open checks, so answers come in any order and as late as it happens.
+    fn answer_one(&mut self, life: &mut Life) {
+        if !life.asked.is_empty() {
+            let at = self.rng.usize(0..life.asked.len());
+            self.happened.answered_late += u64::from(at > 0);
+            let asked = life.asked.swap_remove(at);
+            self.apply(life, answer(&self.plan, &asked));
+        }
+    }
+
+    /// Effects before a snapshot are on disk with it, in one transaction.
+    fn snapshot(&mut self, life: &mut Life) -> Result<(), String> {
+        while !life.todo.is_empty() {
+            self.carry_out_one(life)?;
+        }
+        self.disk.snapshot = Some(life.machine.snapshot());
+        Ok(())
+    }
+}
+
+/// The same stream and journal in one life: batches of a fixed size, effects carried out and checks answered at once.
+pub fn straight(world: &World, plan: &Plan, journal: &[(u64, Timestamp)]) -> Result<(Machine, Disk), String> {
+    let mut harness = Harness::new(world, plan.clone(), fastrand::Rng::with_seed(0), None);
+    let mut life = harness.start(0);
+    harness.disk.journal = journal.to_vec();
+    let settle = |harness: &mut Harness<'_>, life: &mut Life| {
+        while !life.todo.is_empty() || !life.asked.is_empty() {
+            harness.carry_out_one(life)?;
+            harness.answer_one(life);
+        }
+        Ok::<_, String>(())
+    };
+    let entries = &world.entries;
+    let mut next = 0;
+    loop {
+        harness.catch_up_journal(&mut life);
+        settle(&mut harness, &mut life)?;
+        if next == entries.len() {
+            break;
+        }
+        let stop = journal.get(life.journaled).map_or(entries.len(), |(position, _)| entries.partition_point(|entry| entry.sequence <= *position));
+        let batch = &entries[next..stop.min(next + 64)];
+        next += batch.len();
+        life.read = batch.last().expect("the journal names positions that lie ahead").sequence;
+        let folded = fold(plan, batch.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())));
+        harness.apply(&mut life, Input::Folded(folded));
+        settle(&mut harness, &mut life)?;
+    }
+    Ok((life.machine, harness.disk))
+}

@@ -1,0 +1,137 @@
+//! Rules as specs, written short, and payloads folded as the edge folds them.
+
+use model::call::ResponseFormat;
+use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows, fingerprint};
+use model::signal::{Findings, has_text_answer, json_answer, signals};
+use model::window::{Checked, Fire};
+use model::{Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
+use streamgauge_machine::{CheckRequest, Input};
+
+pub fn watch(name: &str, statistic: Statistic, window: u64) -> WatchSpec {
+    let at_least = u64::from(statistic != Statistic::Volume);
+    WatchSpec { name: name.to_owned(), statistic, window: Span::from_secs(window), expect: None, at_least, only: Filter::default() }
+}
+
+pub fn rate(signal: Signal) -> Statistic {
+    Statistic::Rate(SignalRef::BuiltIn(signal))
+}
+
+pub fn expect(low: f64, high: f64, watch: WatchSpec) -> WatchSpec {
+    WatchSpec { expect: Some(Range { low, high }), ..watch }
+}
+
+/// A rule that fires by its ranges, at once, and ends at once.
+pub fn rule(name: &str, group_by: &[Key], watches: Vec<WatchSpec>) -> RuleSpec {
+    let rule = Rule {
+        name: name.to_owned(),
+        fingerprint: fingerprint(&[name]),
+        severity: Severity::Warning,
+        group_by: group_by.to_vec(),
+        environments: Vec::new(),
+        watches: Vec::new(),
+        decides: Decides::Drift,
+        hold: Span::ZERO,
+        keep_firing: Span::ZERO,
+        no_data: NoData::Keep,
+        channel: None,
+        runbook: None,
+        summary: String::new(),
+    };
+    RuleSpec { rule, watches, applies: Filter::default(), script: None }
+}
+
+/// The same rule, but decided by its own `check`.
+pub fn checked(slot: usize, mut spec: RuleSpec) -> RuleSpec {
+    spec.rule.decides = Decides::Check(slot);
+    spec
+}
+
+pub fn held(hold: u64, keep_firing: u64, mut spec: RuleSpec) -> RuleSpec {
+    (spec.rule.hold, spec.rule.keep_firing) = (Span::from_secs(hold), Span::from_secs(keep_firing));
+    spec
+}
+
+pub fn no_data(no_data: NoData, mut spec: RuleSpec) -> RuleSpec {
+    spec.rule.no_data = no_data;
+    spec
+}
+
+/// Parses, inspects and adds one payload.
+pub fn add(folder: &mut Folder<'_>, sequence: u64, stamp: Timestamp, payload: &[u8]) {
+    match model::parse(payload) {
+        Err(malformed) => folder.malformed(sequence, malformed.reason),
+        Ok(call) => {
+            let judged = call.response_format != ResponseFormat::Text && has_text_answer(&call);
+            let json = judged.then(|| json_answer(&call.output.text().unwrap_or_default(), false).0);
+            let signals = signals(&call, &Findings { json, ..Findings::default() });
+            let measures = Measure::ALL.map(|measure| measure.of(&call));
+            folder.add(sequence, stamp, &Inspected { call: &call, signals, measures, scripts: &[] });
+        }
+    }
+}
+
+/// One batch: sequence, server's stamp and payload of each log.
+pub fn fold<'b>(plan: &Plan, batch: impl IntoIterator<Item = (u64, Timestamp, &'b [u8])>) -> model::Fold {
+    let mut folder = Folder::new(plan);
+    batch.into_iter().for_each(|(sequence, stamp, payload)| add(&mut folder, sequence, stamp, payload));
+    folder.finish()
+}
+
+/// Every kind of rule, and few series, so that worlds overflow them.
+pub fn every_kind_of_rule() -> Plan {
+    let provider_json = WatchSpec { only: only(Key::Stage, "extraction"), ..watch("bad", rate(Signal::InvalidJson), 60) };
+    let at_least = |at_least, watch| WatchSpec { at_least, ..watch };
+    let synthesis = WatchSpec { only: only(Key::Stage, "synthesis"), ..watch("calls", rate(Signal::Error), 120) };
+    let mut silence = no_data(NoData::Alert, rule("silence", &[Key::Provider], vec![synthesis]));
+    silence.rule.environments = vec!["production".to_owned()];
+    let specs = vec![
+        rule("errors", &[Key::Stage], vec![at_least(5, expect(0.0, 0.2, watch("errors", rate(Signal::Error), 60)))]),
+        held(30, 60, rule("fallbacks", &[Key::Provider, Key::Model], vec![expect(0.0, 0.1, watch("fallbacks", rate(Signal::Fallback), 120))])),
+        no_data(NoData::Ok, rule("json", &[Key::Provider], vec![expect(0.0, 0.3, provider_json)])),
+        held(10, 0, rule("users", &[Key::User], vec![at_least(3, expect(0.0, 0.4, watch("errors", rate(Signal::Error), 120)))])),
+        held(0, 20, rule("slow", &[Key::Model], vec![expect(0.0, 4_000.0, watch("p95", Statistic::Quantile(Measure::LatencyMs, 0.95), 60))])),
+        no_data(NoData::Ok, held(20, 0, rule("volume", &[], vec![expect(8.0, 1e9, watch("calls", Statistic::Volume, 60))]))),
+        no_data(
+            NoData::Ok,
+            held(
+                10,
+                30,
+                checked(
+                    0,
+                    rule(
+                        "judged",
+                        &[Key::Stage],
+                        vec![watch("errors", rate(Signal::Error), 60), watch("mean", Statistic::Mean(Measure::InputTokens), 120)],
+                    ),
+                ),
+            ),
+        ),
+        checked(
+            1,
+            rule("busy", &[Key::Provider], vec![watch("calls", Statistic::Volume, 30), watch("slow", Statistic::Mean(Measure::LatencyMs), 30)]),
+        ),
+        silence,
+    ];
+    Plan::new(Windows { series_max: 700, ..Windows::default() }, specs)
+}
+
+fn only(key: Key, value: &str) -> Filter {
+    Filter(vec![(key, vec![value.to_owned()])])
+}
+
+/// What the rules of [`every_kind_of_rule`] answer: functions of the view alone, and sometimes failing.
+pub fn answer(plan: &Plan, asked: &CheckRequest) -> Input {
+    let results = asked.groups.iter().map(|group| {
+        let first = group.observations[0];
+        let fire = |severity| Checked::Fire(Fire { summary: format!("{} of {}", first.holds, first.calls), severity });
+        match plan.rules[asked.rule].decides {
+            _ if first.calls % 13 == 7 => Checked::Failed("thirteen".to_owned()),
+            Decides::Check(0) if first.value.is_some_and(|value| value > 0.6) => fire(Some(Severity::Critical)),
+            Decides::Check(0) if first.value.is_some_and(|value| value > 0.2) => fire(None),
+            Decides::Check(1) if first.calls > 60 => fire(Some(Severity::Info)),
+            _ => Checked::Quiet,
+        }
+    });
+    let results = results.collect();
+    Input::Checked { environment: asked.environment.clone(), at: asked.at, rule: asked.rule, results }
+}

@@ -1,0 +1,338 @@
+//! Many calls folded into one small sum, without knowing what came before: the parallel half of counting.
+//!
+//! A fold is keyed by (environment, tick, slice, group). The tick of a call is that of its environment's clock, the running maximum of event
+//! times; within a batch only the batch's own running maximum is known, and because the tick of a maximum is the maximum of the ticks, the owner
+//! of the state puts it right when it merges: whatever lies before its open tick counts in the open tick. So the sum of many folds does not
+//! depend on where the stream was cut.
+
+use crate::bucket::Distribution;
+use crate::call::CallLog;
+use crate::label::Labels;
+use crate::measure::Measure;
+use crate::plan::{Grouping, Plan, SignalRef, TICK};
+use crate::signal::Signals;
+use crate::time::{Span, Timestamp};
+use crate::wire::Reason;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// How far a call's time may lie ahead of the server's stamp before it is pulled back: clocks of honest senders differ by less.
+pub const FUTURE_MAX: Span = Span::from_secs(5);
+
+/// Example calls kept per signal, group and slice: enough for an alert to name a few.
+const EXAMPLES_MAX: usize = 2;
+
+/// What the stateless half found out about one call.
+#[derive(Debug)]
+pub struct Inspected<'c, 'a> {
+    pub call: &'c CallLog<'a>,
+    pub signals: Signals,
+    /// By [`Measure`] in the order of [`Measure::ALL`].
+    pub measures: [Option<u64>; Measure::ALL.len()],
+    /// By script slot.
+    pub scripts: &'c [ScriptView],
+}
+
+/// What one rule's script said about a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScriptView {
+    pub applies: bool,
+    /// Its signals: one bit each, by their position.
+    pub signals: Signals,
+    /// It failed; the call then makes no signal of this script's.
+    pub failed: bool,
+}
+
+/// Numerator and denominator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ratio {
+    pub holds: u64,
+    pub applies: u64,
+}
+
+/// The sums of one group in one slice: as many ratios and distributions as its grouping has signals and measures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    pub calls: u64,
+    pub ratios: Box<[Ratio]>,
+    pub distributions: Box<[Distribution]>,
+    /// Position of the signal, and the stream sequence of a call in its numerator: the lowest [`EXAMPLES_MAX`] of each, sorted.
+    pub examples: Vec<(u8, u64)>,
+}
+
+/// A batch of calls, summed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fold {
+    /// Stream sequences of the batch; 0 and 0 when it is empty.
+    pub first: u64,
+    pub last: u64,
+    pub received: u64,
+    /// Sequences between `first` and `last` that never came.
+    pub gaps: u64,
+    /// Times pulled back to the server's stamp.
+    pub future: u64,
+    pub malformed: Vec<(u64, Reason)>,
+    /// By script slot: calls on which the script failed.
+    pub script_failures: Vec<u64>,
+    /// In the order in which they first appear.
+    pub environments: Vec<EnvironmentFold>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvironmentFold {
+    pub name: String,
+    /// The latest event time.
+    pub clock: Timestamp,
+    /// The server's stamp of the last call.
+    pub stamp: Timestamp,
+    /// Of its calls, in order: needed only where the environment turns out to be one too many.
+    pub sequences: Vec<u64>,
+    /// Ascending.
+    pub ticks: Vec<TickFold>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TickFold {
+    /// Start of the tick.
+    pub tick: Timestamp,
+    /// In the order in which they first appear.
+    pub cells: Vec<CellFold>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellFold {
+    pub grouping: u16,
+    /// Start of the slice.
+    pub slice: Timestamp,
+    pub labels: Labels,
+    pub cell: Cell,
+}
+
+impl Cell {
+    pub fn new(grouping: &Grouping) -> Self {
+        Self {
+            calls: 0,
+            ratios: vec![Ratio::default(); grouping.signals.len()].into(),
+            distributions: vec![Distribution::default(); grouping.measures.len()].into(),
+            examples: Vec::new(),
+        }
+    }
+
+    /// Addition. Both cells belong to the same grouping.
+    pub fn merge(&mut self, other: &Self) {
+        self.calls += other.calls;
+        for (mine, theirs) in self.ratios.iter_mut().zip(&other.ratios) {
+            mine.holds += theirs.holds;
+            mine.applies += theirs.applies;
+        }
+        for (mine, theirs) in self.distributions.iter_mut().zip(&other.distributions) {
+            mine.merge(theirs);
+        }
+        for (signal, sequence) in &other.examples {
+            self.example(*signal, *sequence);
+        }
+    }
+
+    fn add(&mut self, grouping: &Grouping, sequence: u64, call: &Inspected<'_, '_>, script: Option<ScriptView>) {
+        self.calls += 1;
+        for (position, (signal, ratio)) in grouping.signals.iter().zip(&mut self.ratios).enumerate() {
+            let (signals, bit) = match signal {
+                SignalRef::BuiltIn(signal) => (call.signals, 1 << signal.index()),
+                SignalRef::User(_, at) => (script.unwrap_or_default().signals, 1 << at),
+            };
+            ratio.applies += u64::from(signals.applies & bit != 0);
+            if signals.holds & bit != 0 {
+                ratio.holds += 1;
+                let signal = position as u8;
+                if self.examples.iter().filter(|(s, _)| *s == signal).count() < EXAMPLES_MAX {
+                    self.examples.push((signal, sequence));
+                    self.examples.sort_unstable();
+                }
+            }
+        }
+        for (measure, distribution) in grouping.measures.iter().zip(&mut self.distributions) {
+            if let Some(value) = call.measures[*measure as usize] {
+                distribution.record(value);
+            }
+        }
+    }
+
+    /// Keeps the lowest sequences, so that the order of merging does not matter.
+    fn example(&mut self, signal: u8, sequence: u64) {
+        if let Err(at) = self.examples.binary_search(&(signal, sequence)) {
+            self.examples.insert(at, (signal, sequence));
+            if self.examples.iter().filter(|(s, _)| *s == signal).count() > EXAMPLES_MAX
+                && let Some(last) = self.examples.iter().rposition(|(s, _)| *s == signal)
+            {
+                self.examples.remove(last);
+            }
+        }
+    }
+}
+
+/// Folds calls one at a time, in stream order.
+#[derive(Debug)]
+pub struct Folder<'p> {
+    plan: &'p Plan,
+    fold: Fold,
+    /// For each environment: bytes of (tick, grouping, slice, labels) → where its cell is.
+    index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
+    scratch: Vec<u8>,
+}
+
+impl<'p> Folder<'p> {
+    pub fn new(plan: &'p Plan) -> Self {
+        Self { plan, fold: Fold::default(), index: Vec::new(), scratch: Vec::with_capacity(128) }
+    }
+
+    /// Sequences grow from call to call.
+    pub fn malformed(&mut self, sequence: u64, reason: Reason) {
+        self.received(sequence);
+        self.fold.malformed.push((sequence, reason));
+    }
+
+    /// One call, stamped by the server at `stamp`. Cost: a hash lookup per grouping that takes it, and per signal and measure an addition.
+    pub fn add(&mut self, sequence: u64, stamp: Timestamp, call: &Inspected<'_, '_>) {
+        self.received(sequence);
+        let mut time = call.call.time;
+        if time > stamp + FUTURE_MAX {
+            time = stamp + FUTURE_MAX;
+            self.fold.future += 1;
+        }
+        for (slot, _) in call.scripts.iter().enumerate().filter(|(_, script)| script.failed) {
+            if self.fold.script_failures.len() <= slot {
+                self.fold.script_failures.resize(slot + 1, 0);
+            }
+            self.fold.script_failures[slot] += 1;
+        }
+        let name = call.call.environment.as_ref();
+        let at = self.fold.environments.iter().position(|environment| environment.name == name).unwrap_or_else(|| {
+            let name = name.to_owned();
+            self.fold.environments.push(EnvironmentFold { name, clock: time, stamp, sequences: Vec::new(), ticks: Vec::new() });
+            self.index.push(HashMap::new());
+            self.fold.environments.len() - 1
+        });
+        let environment = &mut self.fold.environments[at];
+        environment.sequences.push(sequence);
+        environment.clock = environment.clock.max(time);
+        environment.stamp = environment.stamp.max(stamp);
+        let tick = environment.clock.floor(TICK);
+        if environment.ticks.last().is_none_or(|last| last.tick < tick) {
+            environment.ticks.push(TickFold { tick, cells: Vec::new() });
+        }
+        let tick_at = environment.ticks.len() - 1;
+        let cells = &mut environment.ticks[tick_at].cells;
+        let slice = time.floor(self.plan.windows.slice);
+        for (number, grouping) in self.plan.groupings.iter().enumerate() {
+            let script = grouping.script.map(|script| call.scripts.get(script.slot).copied().unwrap_or_default());
+            if script.is_some_and(|script| !script.applies) || !grouping.filter.lets_through(call.call) {
+                continue;
+            }
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&(tick_at as u32).to_le_bytes());
+            self.scratch.extend_from_slice(&(number as u16).to_le_bytes());
+            self.scratch.extend_from_slice(&slice.millis().to_le_bytes());
+            for key in &grouping.keys {
+                let label = key.label(call.call);
+                self.scratch.extend_from_slice(&(label.len() as u16).to_le_bytes());
+                self.scratch.extend_from_slice(label.as_bytes());
+            }
+            let cell = match self.index[at].get(self.scratch.as_slice()) {
+                Some((_, cell)) => *cell as usize,
+                None => {
+                    let labels = grouping.keys.iter().map(|key| key.label(call.call).into_owned()).collect();
+                    cells.push(CellFold { grouping: number as u16, slice, labels, cell: Cell::new(grouping) });
+                    let cell = cells.len() - 1;
+                    self.index[at].insert(self.scratch.as_slice().into(), (tick_at as u32, cell as u32));
+                    cell
+                }
+            };
+            cells[cell].cell.add(grouping, sequence, call, script);
+        }
+    }
+
+    pub fn finish(self) -> Fold {
+        self.fold
+    }
+
+    fn received(&mut self, sequence: u64) {
+        let fold = &mut self.fold;
+        if fold.received == 0 {
+            fold.first = sequence;
+        } else {
+            fold.gaps += sequence.saturating_sub(fold.last + 1);
+        }
+        fold.last = sequence;
+        fold.received += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::{Findings, Signal, signals};
+
+    fn fold(plan: &Plan, logs: &[&str]) -> Fold {
+        let mut folder = Folder::new(plan);
+        for (i, log) in logs.iter().enumerate() {
+            let call = crate::parse(log.as_bytes()).expect("a good log");
+            let signals = signals(&call, &Findings::default());
+            let measures = Measure::ALL.map(|measure| measure.of(&call));
+            folder.add(
+                10 + i as u64,
+                Timestamp::from_millis(1_000_000_000_000).expect("in range"),
+                &Inspected { call: &call, signals, measures, scripts: &[] },
+            );
+        }
+        folder.finish()
+    }
+
+    #[test]
+    fn calls_are_summed_by_tick_slice_and_group() {
+        let plan = Plan::new(crate::plan::Windows::default(), vec![]);
+        let fold = fold(
+            &plan,
+            &[
+                r#"{"id":"a","time":900000000001,"model":"m","stage":"s","latency_ms":5,"status_code":500}"#,
+                r#"{"id":"b","time":900000010000,"model":"m","stage":"s","latency_ms":7}"#,
+                r#"{"id":"c","time":900000000002,"model":"m","stage":"s","latency_ms":9}"#,
+                r#"{"id":"d","time":900000010001,"model":"other","environment":"test"}"#,
+                r#"{"id":"e","time":2000000000000,"model":"m"}"#,
+            ],
+        );
+        assert_eq!((fold.first, fold.last, fold.received, fold.future), (10, 14, 5, 1));
+        let shape: Vec<_> = fold.environments[0]
+            .ticks
+            .iter()
+            .map(|t| (t.tick.millis(), t.cells.iter().map(|c| (c.slice.millis(), c.labels[0].as_str(), c.cell.calls)).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (900_000_000_000, vec![(900_000_000_000, "s", 1)]),
+                // The third call is late for its own tick and counts in the open one, in its own slice.
+                (900_000_010_000, vec![(900_000_010_000, "s", 1), (900_000_000_000, "s", 1)]),
+                (1_000_000_000_000, vec![(1_000_000_005_000, "", 1)]),
+            ]
+        );
+        assert_eq!(fold.environments[0].ticks[0].cells[0].cell.ratios[Signal::Error.index()], Ratio { holds: 1, applies: 1 });
+        assert_eq!(fold.environments[0].ticks[0].cells[0].cell.examples, [(0, 10)]);
+        assert_eq!(fold.environments[1].name, "test");
+    }
+
+    #[test]
+    fn examples_are_the_lowest_sequences_in_any_order_of_merging() {
+        let plan = Plan::new(crate::plan::Windows::default(), vec![]);
+        let with = |sequences: &[u64]| {
+            let mut cell = Cell::new(&plan.groupings[0]);
+            sequences.iter().for_each(|s| cell.example(3, *s));
+            cell
+        };
+        let (mut left, mut right) = (with(&[9, 4]), with(&[7, 1]));
+        let other = left.clone();
+        left.merge(&right);
+        right.merge(&other);
+        assert_eq!(left, right);
+        assert_eq!(left.examples, [(3, 1), (3, 4)]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line: one subcommand, one file in `cli/`.
+
+mod check;
+mod demo;
+mod publish;
+mod run;
+
+use crate::config::Config;
+use crate::daemon::Crash;
+use crate::error::Fault;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Watches LLM calls on a NATS subject and tells Slack when a rate leaves its expected range.
+#[derive(Debug, Parser)]
+#[command(name = "streamgauge", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration file; without it ./streamgauge.toml where there is one, else the defaults.
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one key, such as --set nats.url=nats://host:4222; repeatable.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Log lines: error, warn, info or debug.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    log: tracing::Level,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch the stream until stopped.
+    Run {
+        /// Go on with a stream that is not the one the store has read (deleted and made again).
+        #[arg(long)]
+        accept_new_stream: bool,
+        /// For crash tests: abort at a planted point.
+        #[arg(long, hide = true)]
+        crash: Option<Crash>,
+    },
+    /// Watch an incident from its first bad call to its end, within a minute; needs nothing installed.
+    Demo(demo::Demo),
+    /// Check configuration, rules and schemas; exit 0 when all is well, 1 when not.
+    Check {
+        /// The answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Publish JSON lines to the subject, each acknowledged by the server.
+    Publish(publish::Publish),
+}
+
+/// What a command came to.
+pub(crate) enum Outcome {
+    Well,
+    /// Done, and the answer is no.
+    Unwell,
+}
+
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The terminal belongs to the demo's messages; the log of everything else goes to standard error.
+    let level = if matches!(cli.command, Command::Demo(_)) && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Fault::plain(format!("cannot start threads: {error}"))),
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // Blocking work that nobody waits for any more must not hold the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(Outcome::Well) => ExitCode::SUCCESS,
+        Ok(Outcome::Unwell) => ExitCode::from(1),
+        Err(fault) => fail(&fault),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
+    let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.sets);
+    match cli.command {
+        Command::Check { json } => check::check(load(), json),
+        Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
+        Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
+        Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,
+    }
+}
+
+fn said(errors: crate::config::ConfigErrors) -> Fault {
+    Fault::plain(errors.to_string())
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors reach the person who typed the command")]
+fn fail(fault: &Fault) -> ExitCode {
+    eprintln!("streamgauge: {fault}");
+    ExitCode::from(2)
+}
+
+/// Prints a line for the person who typed the command.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+pub(crate) fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    // A reader that went away (`| head`) is no error.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -1,0 +1,215 @@
+//! The configuration, as meant: parsed once, at start, from `streamgauge.toml`, the environment and `--set`.
+//!
+//! Inside the engine these types hold the truth and nobody checks again. In `config/`: `read.rs` (defaults, ranges and
+//! meaning of every key), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
+//! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
+//! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
+
+mod errors;
+mod read;
+mod section;
+mod tree;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use errors::{ConfigError, ConfigErrors, Place};
+use section::Section;
+use tree::Node;
+pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, render_duration};
+
+/// Everything a user may set. `Default` is an empty file in the working directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub nats: NatsConfig,
+    pub store: StoreConfig,
+    pub rules: RulesConfig,
+    pub slack: SlackConfig,
+    pub http: HttpConfig,
+    pub windows: WindowsConfig,
+    /// By the calls' `environment`; one that is not here has the defaults.
+    pub environments: BTreeMap<String, EnvironmentConfig>,
+    pub schemas: BTreeMap<String, SchemaConfig>,
+    pub objectives: BTreeMap<String, ObjectiveConfig>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NatsConfig {
+    /// `nats://` or `tls://`, without a user: that is in `auth`.
+    pub url: String,
+    pub stream: String,
+    /// At least one; they neither overlap each other nor what we publish ourselves.
+    pub subjects: Vec<String>,
+    pub auth: NatsAuth,
+    pub tls: NatsTls,
+    /// `max_age`, `max_bytes` and `replicas` are for the stream when we make it; one that exists stays as it is.
+    pub max_age: Duration,
+    pub max_bytes: Size,
+    pub replicas: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum NatsAuth {
+    Anonymous,
+    /// A `.creds` file.
+    Credentials(PathBuf),
+    Password {
+        user: Secret,
+        password: Secret,
+    },
+    Token(Secret),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct NatsTls {
+    /// PEM roots beside the system's.
+    pub ca: Option<PathBuf>,
+    pub identity: Option<TlsIdentity>,
+    /// Refuse a server without TLS; a `tls://` url implies it.
+    pub required: bool,
+}
+
+/// A client certificate with its private key, both PEM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsIdentity {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreConfig {
+    pub path: PathBuf,
+    pub retention: Duration,
+    pub max_size: Size,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RulesConfig {
+    /// The user's own rules; the folder need not exist.
+    pub path: PathBuf,
+    /// Packs or single rules that we ship, by name; whether a name exists is known to the rules, not here.
+    pub library: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlackConfig {
+    /// When it resolves to nothing, the engine runs without Slack and says so.
+    pub bot_token: Secret,
+    pub app_token: Secret,
+    /// Without a slash at the end.
+    pub api_url: String,
+    /// `#name` or an id, as everywhere.
+    pub channel: String,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What links in Slack begin with, without a slash at the end. Follows `listen` unless it is set.
+    pub public_url: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct WindowsConfig {
+    /// Divides the 10 s tick.
+    pub slice: Duration,
+    /// A multiple of `slice`.
+    pub lateness: Duration,
+    pub series_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnvironmentConfig {
+    /// Instead of `slack.channel`.
+    pub channel: Option<String>,
+    pub notify: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchemaConfig {
+    /// Without one, answers need only be JSON.
+    pub file: Option<PathBuf>,
+    /// Field to value, all of them equal; empty: only the calls that name this schema.
+    pub applies: BTreeMap<String, String>,
+    pub accept_fenced: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectiveConfig {
+    /// An operation that takes longer is `slow`.
+    pub latency: Duration,
+    /// Field to value, all of them equal; empty: every operation.
+    pub applies: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Reads `path`, or `./streamgauge.toml` when there is no `path` but that file, and lays `environment` and then `sets` over it.
+    ///
+    /// Of `environment` only `STREAMGAUGE__SECTION__KEY` counts; `sets` are `section.key=value`, the last of a key wins.
+    /// Relative paths in the file start at its folder, those in overrides at the working directory.
+    /// Errors: every problem found, or, where the file is not TOML, its mistakes of syntax. Secrets are not read.
+    pub fn load(path: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>, sets: &[String]) -> Result<Self, ConfigErrors> {
+        let beside = Path::new("streamgauge.toml");
+        let Some(path) = path.or_else(|| beside.exists().then_some(beside)) else {
+            return Self::assemble(Node::empty(Place::Defaults), Path::new(""), environment, sets);
+        };
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            let hint = "every key has a default, so the file may be left out".to_owned();
+            ConfigErrors::new(vec![ConfigError { place: Place::WholeFile(name.as_str().into()), what: format!("cannot read it: {why}"), hint }])
+        })?;
+        Self::assemble(Node::parse(&name, &text)?, path.parent().unwrap_or(Path::new("")), environment, sets)
+    }
+
+    fn assemble(
+        mut tree: Node,
+        folder: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut set = |place: Place, path: &str, separator: &str, value: Option<&str>| {
+            let keys: Vec<String> = path.split(separator).map(ToOwned::to_owned).collect();
+            match value {
+                // The deepest key that exists has four parts.
+                Some(value) if keys.len() <= 8 && keys.iter().all(|key| !key.is_empty()) => tree.set(&keys, &place, value),
+                _ => errors.push(ConfigError {
+                    place,
+                    what: "is not an override".to_owned(),
+                    hint: "write --set section.key=value or STREAMGAUGE__SECTION__KEY=value".to_owned(),
+                }),
+            }
+        };
+        // In order of names, so that a whole section comes before its keys whatever the order of the environment.
+        for (name, value) in environment.into_iter().collect::<BTreeMap<_, _>>() {
+            if let Some(path) = name.strip_prefix("STREAMGAUGE__") {
+                set(Place::Variable(name.clone()), &path.to_ascii_lowercase(), "__", Some(&value));
+            }
+        }
+        for text in sets {
+            let (key, value) = text.split_once('=').map_or((text.as_str(), None), |(key, value)| (key, Some(value)));
+            // Without `=` there may be a secret in it, after a space or a colon; we show what can be a key, no more.
+            let shown = key.split(|c: char| !c.is_alphanumeric() && !"._-".contains(c)).next().unwrap_or_default();
+            set(Place::Flag(shown.to_owned()), key, ".", value);
+        }
+        match Section::root(tree, folder, read::read) {
+            Ok(config) if errors.is_empty() => Ok(config),
+            Ok(_) => Err(ConfigErrors::new(errors)),
+            Err(more) => Err(ConfigErrors::new([errors.as_slice(), more.as_slice()].concat())),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::assemble(Node::empty(Place::Defaults), Path::new(""), [], &[]).expect("the defaults are within their own ranges; a test reads them")
+    }
+}
+
+#[cfg(test)]
+mod tests;

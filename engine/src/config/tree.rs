@@ -1,0 +1,217 @@
+//! The configuration before it means anything: one tree of values, each knowing the place it came from.
+//!
+//! The file, the environment and `--set` are laid over each other here. Which keys exist is the business of `section.rs`,
+//! and what they mean that of `read.rs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use super::errors::{ConfigError, ConfigErrors, Fault, Place};
+use super::values::{Secret, Sensitive};
+
+/// One value of the tree, with its place and, where it stands under a key, the key's.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) at: Place,
+    pub(super) key_at: Place,
+    value: Value,
+    /// An override's text before it was read as TOML: a token of digits only, or a stream named `2024`, is text all the same.
+    raw: Option<String>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Text(String),
+    Whole(i64),
+    Bool(bool),
+    List(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+    Other(&'static str),
+}
+
+impl Node {
+    /// A table without keys, which came from `at`.
+    pub(super) fn empty(at: Place) -> Self {
+        let value = Value::Table(BTreeMap::new());
+        Self { key_at: at.clone(), at, value, raw: None }
+    }
+
+    /// The tree of one file, or all its mistakes of syntax.
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+        let name: Arc<str> = name.into();
+        let starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let place = |offset: usize| {
+            let line = starts.partition_point(|start| *start <= offset);
+            let before = text.get(starts[line - 1]..offset).unwrap_or_default();
+            Place::File { name: name.clone(), line, column: before.chars().count() + 1 }
+        };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            let value = Value::Table(children(document.get_ref(), &place));
+            return Ok(Self { value, ..Self::empty(Place::Defaults) });
+        }
+        Err(ConfigErrors::new(
+            errors
+                .into_iter()
+                .map(|error| ConfigError {
+                    place: error.span().map_or(Place::WholeFile(name.clone()), |span| place(span.start)),
+                    what: error.message().to_owned(),
+                    hint: "this is TOML: text stands in quotes, lists in [ ], tables in { }, and [section] on a line of its own".to_owned(),
+                })
+                .collect(),
+        ))
+    }
+
+    /// Lays one override over the tree; a table replaces what was there. `raw` is read as TOML if it is that, else as text.
+    pub(super) fn set(&mut self, keys: &[String], at: &Place, raw: &str) {
+        let Some((key, rest)) = keys.split_first() else {
+            let value = DeValue::parse(raw).map_or_else(|_| Value::Text(raw.to_owned()), |value| Value::read(value.get_ref(), &|_| at.clone()));
+            *self = Self { at: at.clone(), key_at: at.clone(), value, raw: Some(raw.to_owned()) };
+            return;
+        };
+        if !matches!(self.value, Value::Table(_)) {
+            *self = Self::empty(at.clone());
+        }
+        if let Value::Table(nodes) = &mut self.value {
+            // Variables come in capitals only, and must still reach `[environments.Production]`.
+            let same = |known: &&String| matches!(at, Place::Variable(_)) && known.eq_ignore_ascii_case(key);
+            let key = if nodes.contains_key(key) { key } else { nodes.keys().find(same).unwrap_or(key) }.clone();
+            let below = nodes.entry(key).or_insert_with(|| Self::empty(at.clone()));
+            below.set(rest, at, raw);
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<&str, Fault> {
+        match (&self.value, &self.raw) {
+            (Value::Text(text), _) => Ok(text),
+            (Value::Whole(_) | Value::Bool(_) | Value::Other(_), Some(raw)) => Ok(raw),
+            _ => Err(self.must_be("text", "write it in quotes")),
+        }
+    }
+
+    pub(super) fn whole(&self) -> Result<i64, Fault> {
+        match self.value {
+            Value::Whole(number) => Ok(number),
+            _ => Err(self.must_be("a whole number", "write digits without quotes")),
+        }
+    }
+
+    pub(super) fn bool(&self) -> Result<bool, Fault> {
+        match self.value {
+            Value::Bool(answer) => Ok(answer),
+            _ => Err(self.must_be("true or false", "write true or false, without quotes")),
+        }
+    }
+
+    pub(super) fn list<T>(&self, parse: impl Fn(&Node) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+        match &self.value {
+            Value::List(nodes) => nodes.iter().map(|node| node.parsed(&parse)).collect(),
+            _ => Err(self.must_be("a list", "write [\"one\", \"two\"]")),
+        }
+    }
+
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, Fault> {
+        match &self.value {
+            Value::Table(nodes) => nodes.iter().map(|(key, node)| Ok((key.clone(), node.parsed(&|node| Ok(node.text()?.to_owned()))?))).collect(),
+            _ => Err(self.must_be("a table of text", "write { stage = \"extraction\" }")),
+        }
+    }
+
+    /// What stands below a section.
+    pub(super) fn into_keys(self) -> Result<BTreeMap<String, Node>, Fault> {
+        match self.value {
+            Value::Table(nodes) => Ok(nodes),
+            _ => Err(self.must_be("a section", "write its keys below [its name]")),
+        }
+    }
+
+    fn parsed<T>(&self, parse: &impl Fn(&Node) -> Result<T, Fault>) -> Result<T, Fault> {
+        parse(self).map_err(|fault| Fault { at: fault.at.or_else(|| Some(self.at.clone())), ..fault })
+    }
+
+    fn must_be(&self, wanted: &str, hint: &str) -> Fault {
+        let found = match &self.value {
+            Value::Text(_) => "text",
+            Value::Whole(_) => "a whole number",
+            Value::Bool(_) => "true or false",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+            Value::Other(found) => found,
+        };
+        Fault::new(format!("must be {wanted}, not {found}"), hint)
+    }
+
+    /// A secret in a file or on a command line ends in a repository or in a process list, so only the environment may hold
+    /// one as text. No message here repeats what was found: people paste the secret itself where its name belongs.
+    pub(super) fn secret(&self, folder: &Path) -> Result<Secret, Fault> {
+        let hint = "write { env = \"NAME\" } or { file = \"path\" }";
+        if let (Place::Variable(_), Ok(text)) = (&self.at, self.text()) {
+            return Ok(Secret::Given(Sensitive::new(text)));
+        }
+        let Value::Table(nodes) = &self.value else {
+            return Err(Fault::new("is a secret, which does not belong in the file or on the command line", hint));
+        };
+        match (nodes.len(), nodes.get("env"), nodes.get("file")) {
+            (1, Some(env), None) => env.parsed(&|node| {
+                let name = node.text()?;
+                let shaped = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+                if name.is_empty() || !shaped || name.starts_with(|c: char| c.is_ascii_digit()) {
+                    return Err(Fault::new("must name an environment variable: letters, digits and _", hint));
+                }
+                Ok(Secret::Env(name.to_owned()))
+            }),
+            (1, None, Some(file)) => file.parsed(&|node| node.path(folder)).map(Secret::File),
+            _ => {
+                let at = nodes.values().map(|node| node.at.clone()).max();
+                Err(Fault { at, ..Fault::new("must have one key, `env` or `file`", hint) })
+            }
+        }
+    }
+
+    /// Written in the file, a path starts at the file's folder; given by an override, at the working directory.
+    pub(super) fn path(&self, folder: &Path) -> Result<PathBuf, Fault> {
+        match self.text()? {
+            "" => Err(Fault::new("must not be empty", "write a path, or remove the key")),
+            text if matches!(self.at, Place::File { .. }) => Ok(folder.join(text)),
+            text => Ok(PathBuf::from(text)),
+        }
+    }
+}
+
+impl Value {
+    /// Recursion is bounded by the TOML reader, which refuses deep nesting.
+    fn read(value: &DeValue<'_>, place: &dyn Fn(usize) -> Place) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.to_string()),
+            DeValue::Integer(digits) => {
+                i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Self::Other("a number beyond 64 bits"), Self::Whole)
+            }
+            DeValue::Boolean(answer) => Self::Bool(*answer),
+            DeValue::Float(_) => Self::Other("a fraction"),
+            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Array(values) => Self::List(
+                values
+                    .iter()
+                    .map(|value| {
+                        let at = place(value.span().start);
+                        Node { key_at: at.clone(), at, value: Self::read(value.get_ref(), place), raw: None }
+                    })
+                    .collect(),
+            ),
+            DeValue::Table(table) => Self::Table(children(table, place)),
+        }
+    }
+}
+
+fn children(table: &DeTable<'_>, place: &dyn Fn(usize) -> Place) -> BTreeMap<String, Node> {
+    table
+        .iter()
+        .map(|(key, value)| {
+            let (at, key_at) = (place(value.span().start), place(key.span().start));
+            (key.get_ref().to_string(), Node { at, key_at, value: Value::read(value.get_ref(), place), raw: None })
+        })
+        .collect()
+}

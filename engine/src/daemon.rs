@@ -1,0 +1,396 @@
+//! The loop: gather inputs, apply them to the machine, carry out its effects. One task owns the machine; everything else is asked or told.
+//!
+//! ```text
+//! source ─ batches ─▶ fold (any thread) ─ in order ─▶ machine ─▶ seal, notify ▶ store      checks ▶ any thread ▶ machine
+//! ```
+//!
+//! What is not in the stream (elapsed time) is journaled with its position before it is applied; a snapshot is taken every so often, by its measured
+//! cost, and a restart goes on from there: snapshot, journal, stream. So nothing is counted twice or missed, whenever the process dies.
+//! Deliberately absent: decisions about calls, rules or alerts. They are the machine's.
+
+use crate::deadletter::{DeadLetters, Letter};
+use crate::error::Fault;
+use crate::inspect::{Folded, Inspector};
+use crate::outbox::{Deliveries, now};
+use crate::routes::Routes;
+use crate::source::{Batch, Envelope};
+use crate::store::Store;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
+use model::plan::Decides;
+use model::window::Checked;
+use model::{Span, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
+
+/// Batches being folded: enough to keep every core busy, few enough that a restart re-reads little and memory stays small.
+const FOLDING_MAX: usize = 4;
+/// Ticks waiting for their rules' answers before reading pauses.
+const WAITING_MAX: usize = 64;
+/// A snapshot may cost this share of the time: one part in fifty.
+const SNAPSHOT_SHARE: u32 = 50;
+const SNAPSHOT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
+/// How often elapsed time, snapshots and rolling up are looked at.
+const BEAT: Duration = Duration::from_millis(500);
+/// How often slices are rolled up and the old forgotten.
+const ROLL_UP_EVERY: Duration = Duration::from_secs(60);
+
+/// Something another task wants to know of the machine; it runs between inputs.
+pub type Reading = Box<dyn FnOnce(&Machine) + Send>;
+
+/// A handle for reading the machine.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    readings: mpsc::Sender<Reading>,
+}
+
+/// What a restart found in the journal: applied again at the same positions.
+pub type Journal = VecDeque<(u64, Timestamp)>;
+
+#[derive(Debug)]
+pub struct Daemon {
+    pub machine: Machine,
+    pub inspector: Arc<Inspector>,
+    pub store: Store,
+    pub routes: Routes,
+    pub journal: Journal,
+    /// The last journal entry that is applied, by number.
+    pub journaled: i64,
+    /// `None` where malformed logs are only counted: there is no server to keep them.
+    pub dead: Option<DeadLetters>,
+    pub retention: Span,
+    /// Wakes the outbox.
+    pub wake: Arc<Notify>,
+    pub pulse: Arc<Pulse>,
+    /// Calls pause and the stream has nothing more: elapsed time may move the clocks. The demo's traffic has a time of its own.
+    pub follows_time: bool,
+    pub crash: Option<Crash>,
+    pub deliveries: Arc<Deliveries>,
+    /// Effects of the restart itself.
+    pub first_effects: Vec<Effect>,
+}
+
+/// Where a crash test kills the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Crash {
+    /// Slack has accepted a message; its receipt is not stored yet.
+    AfterPost,
+    /// The receipt of a message is stored; the next snapshot is not.
+    BeforeSnapshot,
+}
+
+/// Numbers about the loop that others may read at any time.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Position of the last snapshot.
+    pub committed: AtomicU64,
+    pub snapshots: AtomicU64,
+    pub snapshot_micros: AtomicU64,
+    pub snapshot_bytes: AtomicU64,
+    pub batches: AtomicU64,
+    pub fold_micros: AtomicU64,
+    pub merge_micros: AtomicU64,
+    /// Milliseconds since the epoch of the last call's server stamp.
+    pub last_stamp: AtomicU64,
+    /// Messages in the stream behind the last one read.
+    pub pending: AtomicU64,
+}
+
+pub fn reader() -> (Reader, mpsc::Receiver<Reading>) {
+    let (readings, queue) = mpsc::channel(64);
+    (Reader { readings }, queue)
+}
+
+impl Reader {
+    /// Runs `look` on the machine between two inputs.
+    ///
+    /// # Errors
+    /// When the daemon has ended.
+    pub async fn ask<T: Send + 'static>(&self, look: impl FnOnce(&Machine) -> T + Send + 'static) -> Result<T, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let reading: Reading = Box::new(move |machine| {
+            let _ = reply.send(look(machine));
+        });
+        let gone = || Fault::plain("the engine is stopping");
+        self.readings.send(reading).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+type Folding = JoinHandle<(Folded, Vec<Envelope>, u64, Duration)>;
+type Checking = FuturesOrdered<JoinHandle<(CheckRequest, Vec<Checked>)>>;
+
+impl Daemon {
+    /// Runs until `stop` says so or the source ends; then finishes what it holds and takes a last snapshot.
+    pub async fn run(
+        mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        mut readings: mpsc::Receiver<Reading>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Machine, Fault> {
+        let mut folding: FuturesOrdered<Folding> = FuturesOrdered::new();
+        let mut checking = Checking::new();
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut saving = Saving::new(self.machine.position());
+        let mut rolled_up = Instant::now();
+        let mut draining = false;
+        let mut effects = std::mem::take(&mut self.first_effects);
+        self.replay_journal(None, &mut effects);
+        self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
+        let mut last_heard = Instant::now();
+        let mut caught_up = false;
+        loop {
+            if draining && folding.is_empty() && checking.is_empty() && self.machine.waiting() == 0 {
+                break;
+            }
+            let room = !draining && folding.len() < FOLDING_MAX && self.machine.waiting() < WAITING_MAX;
+            tokio::select! {
+                biased;
+                changed = stop.changed(), if !draining => {
+                    draining = true;
+                    debug!(asked = changed.is_ok(), "draining");
+                }
+                Some(done) = checking.next(), if !checking.is_empty() => {
+                    let (request, results) = done.map_err(|error| Fault::plain(format!("a rule check ended unexpectedly: {error}")))?;
+                    let mut effects = Vec::new();
+                    let CheckRequest { environment, at, rule, .. } = request;
+                    self.machine.apply(Input::Checked { environment, at, rule, results }, &mut effects);
+                    self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
+                }
+                Some(done) = folding.next(), if !folding.is_empty() => {
+                    let (folded, envelopes, pending, took) = done.map_err(|error| Fault::plain(format!("folding a batch ended unexpectedly: {error}")))?;
+                    (caught_up, last_heard) = (pending == 0, Instant::now());
+                    self.folded(folded, &envelopes, took, &mut checking).await?;
+                    self.pulse.pending.store(pending, Ordering::Relaxed);
+                }
+                Some(reading) = readings.recv() => reading(&self.machine),
+                batch = batches.recv(), if room => match batch {
+                    Some(batch) if batch.envelopes.is_empty() => caught_up = batch.pending == 0,
+                    Some(batch) => {
+                        for (envelopes, pending) in self.cut_at_journal(batch) {
+                            let inspector = self.inspector.clone();
+                            folding.push_back(tokio::task::spawn_blocking(move || {
+                                let began = Instant::now();
+                                let folded = inspector.fold(&envelopes);
+                                (folded, envelopes, pending, began.elapsed())
+                            }));
+                        }
+                    }
+                    None => draining = true,
+                },
+                _ = beat.tick() => {
+                    if self.follows_time && caught_up && folding.is_empty() && last_heard.elapsed() >= BEAT {
+                        self.elapse(&mut checking).await?;
+                    }
+                    saving.finished(&self.pulse)?;
+                    if saving.due(self.machine.position(), self.journaled) {
+                        self.save(&mut saving).await?;
+                    }
+                    if rolled_up.elapsed() >= ROLL_UP_EVERY {
+                        rolled_up = Instant::now();
+                        self.roll_up().await?;
+                    }
+                }
+            }
+        }
+        saving.wait(&self.pulse).await?;
+        self.save(&mut saving).await?;
+        saving.wait(&self.pulse).await?;
+        info!(position = self.machine.position(), "stopped; everything that was read is counted and saved");
+        Ok(self.machine)
+    }
+
+    async fn folded(&mut self, folded: Folded, envelopes: &[Envelope], took: Duration, checking: &mut Checking) -> Result<(), Fault> {
+        let began = Instant::now();
+        let mut effects = Vec::new();
+        self.replay_journal(Some(folded.fold.first), &mut effects);
+        self.machine.apply(Input::Folded(folded.fold), &mut effects);
+        self.pulse.batches.fetch_add(1, Ordering::Relaxed);
+        self.pulse.fold_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.pulse.merge_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        if let Some(last) = envelopes.last() {
+            self.pulse.last_stamp.store(last.stamp.millis().max(0) as u64, Ordering::Relaxed);
+        }
+        let details = folded.details.into_iter().collect();
+        self.carry_out(effects, envelopes, &details, checking).await
+    }
+
+    /// Applies journaled time that was applied before sequence `next` came; `None` when nothing comes for now.
+    fn replay_journal(&mut self, next: Option<u64>, effects: &mut Vec<Effect>) {
+        // Sequences up to an entry may be gone from the stream by now; the entry still comes before what follows it.
+        let before = |position: u64, reached: u64| next.map_or(position <= reached, |next| position < next);
+        while let Some((position, now)) = self.journal.front().copied().filter(|(position, _)| before(*position, self.machine.position())) {
+            debug!(position, %now, "applying journaled time again");
+            self.journal.pop_front();
+            self.machine.apply(Input::Elapsed { now }, effects);
+        }
+    }
+
+    /// Cuts a batch so that no part spans a journaled position.
+    fn cut_at_journal(&self, batch: Batch) -> Vec<(Vec<Envelope>, u64)> {
+        let mut parts = Vec::new();
+        let mut rest = batch.envelopes;
+        for (position, _) in &self.journal {
+            let at = rest.partition_point(|envelope| envelope.sequence <= *position);
+            if at > 0 && at < rest.len() {
+                let tail = rest.split_off(at);
+                parts.push((std::mem::replace(&mut rest, tail), batch.pending + 1));
+            }
+        }
+        parts.push((rest, batch.pending));
+        parts
+    }
+
+    /// Lets time pass, where that closes a tick.
+    async fn elapse(&mut self, checking: &mut Checking) -> Result<(), Fault> {
+        let mut effects = Vec::new();
+        self.replay_journal(None, &mut effects);
+        let now = now();
+        if self.journal.is_empty() && self.machine.would_elapse(now) {
+            let position = self.machine.position();
+            self.journaled = self.store.ask(move |db| db.journal(position, now)).await?;
+            self.machine.apply(Input::Elapsed { now }, &mut effects);
+        }
+        self.carry_out(effects, &[], &BTreeMap::new(), checking).await
+    }
+
+    async fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+        envelopes: &[Envelope],
+        details: &BTreeMap<u64, String>,
+        checking: &mut Checking,
+    ) -> Result<(), Fault> {
+        let mut sealed: Vec<SliceBlock> = Vec::new();
+        let mut letters = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Check(request) => checking.push_back(self.check(request)),
+                Effect::Seal(block) => sealed.push(block),
+                Effect::Notify(notification) => {
+                    let routes = self.routes.of(&notification);
+                    info!(alert = %notification.alert_id, rule = %notification.rule, environment = %notification.environment, reason = notification.reason.name(), "alert");
+                    let planned = now();
+                    self.store.ask(move |db| db.plan(&notification, &routes, planned)).await?;
+                    self.wake.notify_one();
+                }
+                Effect::DeadLetter { sequence, reason } => {
+                    let payload =
+                        envelopes.binary_search_by_key(&sequence, |e| e.sequence).map(|at| envelopes[at].payload.clone()).unwrap_or_default();
+                    let detail = details.get(&sequence).cloned().unwrap_or_else(|| reason.name().to_owned());
+                    letters.push(Letter { sequence, reason, detail, payload });
+                }
+            }
+        }
+        if !sealed.is_empty() {
+            // Nobody waits: whoever reads asks the same thread later.
+            self.store.send(move |db| db.seal(&sealed)).await?;
+        }
+        if let Some(dead) = self.dead.as_mut().filter(|_| !letters.is_empty()) {
+            letters.sort_by_key(|letter| letter.sequence);
+            dead.write(letters).await;
+        }
+        Ok(())
+    }
+
+    fn check(&self, request: CheckRequest) -> JoinHandle<(CheckRequest, Vec<Checked>)> {
+        let inspector = self.inspector.clone();
+        tokio::task::spawn_blocking(move || {
+            debug_assert!(matches!(inspector.plan.rules[request.rule].decides, Decides::Check(_)));
+            let results = request.groups.iter().map(|group| inspector.rules.check(request.rule, group)).collect();
+            (request, results)
+        })
+    }
+
+    async fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        if self.crash == Some(Crash::BeforeSnapshot) && self.deliveries.sent.load(Ordering::Relaxed) > 0 {
+            warn!("crash test: aborting before the snapshot");
+            std::process::abort();
+        }
+        let began = Instant::now();
+        let body = self.machine.snapshot();
+        let (position, journaled, bytes) = (self.machine.position(), self.journaled, body.len() as u64);
+        let encoded = began.elapsed();
+        let answer = self.store.send(move |db| db.save(position, &body, journaled)).await?;
+        self.pulse.snapshot_bytes.store(bytes, Ordering::Relaxed);
+        saving.started(position, journaled, encoded, answer);
+        Ok(())
+    }
+
+    async fn roll_up(&self) -> Result<(), Fault> {
+        let clocks: Vec<_> = self.machine.clocks().map(|(name, clock)| (name.to_owned(), clock)).collect();
+        let (retention, before) = (self.retention, now() - self.retention);
+        self.store
+            .send(move |db| {
+                for (environment, clock) in clocks {
+                    db.roll_up(&environment, clock, retention)?;
+                }
+                db.forget(before)
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// When snapshots are taken, and what the running one is for.
+struct Saving {
+    position: u64,
+    journaled: i64,
+    every: Duration,
+    last: Instant,
+    encoded: Duration,
+    running: Option<(u64, i64, Instant, oneshot::Receiver<Result<(), Fault>>)>,
+}
+
+impl Saving {
+    fn new(position: u64) -> Self {
+        Self { position, journaled: 0, every: *SNAPSHOT_EVERY.start(), last: Instant::now(), encoded: Duration::ZERO, running: None }
+    }
+
+    fn due(&self, position: u64, journaled: i64) -> bool {
+        self.running.is_none() && (position != self.position || journaled != self.journaled) && self.last.elapsed() >= self.every
+    }
+
+    fn started(&mut self, position: u64, journaled: i64, encoded: Duration, answer: oneshot::Receiver<Result<(), Fault>>) {
+        self.running = Some((position, journaled, Instant::now(), answer));
+        self.encoded = encoded;
+    }
+
+    /// Takes note of a snapshot that is written.
+    fn finished(&mut self, pulse: &Pulse) -> Result<(), Fault> {
+        let Some((position, journaled, began, mut answer)) = self.running.take() else { return Ok(()) };
+        match answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => self.running = Some((position, journaled, began, answer)),
+            Err(oneshot::error::TryRecvError::Closed) => return Err(Fault::plain("the store's thread has ended")),
+            Ok(result) => {
+                result?;
+                self.done(position, journaled, began, pulse);
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, pulse: &Pulse) -> Result<(), Fault> {
+        if let Some((position, journaled, began, answer)) = self.running.take() {
+            answer.await.map_err(|_| Fault::plain("the store's thread has ended"))??;
+            self.done(position, journaled, began, pulse);
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, position: u64, journaled: i64, began: Instant, pulse: &Pulse) {
+        let cost = self.encoded + began.elapsed();
+        (self.position, self.journaled, self.last) = (position, journaled, Instant::now());
+        self.every = (cost * SNAPSHOT_SHARE).clamp(*SNAPSHOT_EVERY.start(), *SNAPSHOT_EVERY.end());
+        pulse.committed.store(position, Ordering::Relaxed);
+        pulse.snapshots.fetch_add(1, Ordering::Relaxed);
+        pulse.snapshot_micros.store(cost.as_micros() as u64, Ordering::Relaxed);
+    }
+}

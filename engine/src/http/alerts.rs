@@ -1,0 +1,50 @@
+//! `GET /api/v1/alerts`: what is pending and firing now, and what changed last.
+
+use super::{App, Problem};
+use axum::Json;
+use axum::extract::State;
+use machine::{Notification, State as Phase};
+use serde_json::{Value, json};
+
+/// Changed alerts in the answer; older ones are in the store until retention takes them.
+const HISTORY_MAX: usize = 200;
+
+pub(super) async fn alerts(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    let (active, history) = read(&app, HISTORY_MAX).await?;
+    let history: Vec<_> = history.into_iter().map(|(state, notification)| json!({ "state": state, "notification": notification })).collect();
+    Ok(Json(json!({ "alerts": active, "history": history })))
+}
+
+pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(String, Notification)>), Problem> {
+    let active = app
+        .reader
+        .ask(|machine| {
+            let view = |view: machine::AlertView<'_>| {
+                let group: serde_json::Map<String, Value> = std::iter::once(("environment".to_owned(), json!(view.environment)))
+                    .chain(view.rule.group_by.iter().zip(view.labels).map(|(key, label)| (key.to_string(), json!(label))))
+                    .collect();
+                let (state, since) = match view.alert.state {
+                    Phase::Pending => ("pending", None),
+                    Phase::Firing { since, .. } => ("firing", Some(since.to_string())),
+                };
+                let watches: serde_json::Map<String, Value> =
+                    view.rule.watches.iter().zip(&view.alert.observations).map(|(watch, seen)| (watch.name.clone(), json!(seen))).collect();
+                json!({
+                    "id": view.alert.id,
+                    "rule": view.rule.name,
+                    "severity": view.alert.severity,
+                    "state": state,
+                    "group": group,
+                    "summary": view.alert.summary,
+                    "began": view.alert.began.to_string(),
+                    "firing_since": since,
+                    "watches": watches,
+                    "examples": view.alert.examples,
+                })
+            };
+            machine.alerts().map(view).collect::<Vec<_>>()
+        })
+        .await?;
+    let history = app.store.ask(move |db| db.alerts(most)).await?;
+    Ok((active, history))
+}

@@ -1,0 +1,114 @@
+//! `GET /metrics`: streamgauge's own numbers in Prometheus' text format (version 0.0.4). Base units, `_total` on counters, no user's name in a label.
+
+use super::{App, Problem};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    let outbox = app.store.ask(|db| db.outbox()).await?;
+    let (ledger, position, waiting, series, firing) = app
+        .reader
+        .ask(|machine| {
+            let series: Vec<_> = machine.series().map(|(name, groups, series)| (name.to_owned(), groups, series)).collect();
+            let mut firing = std::collections::BTreeMap::<String, u64>::new();
+            machine.plan().rules.iter().for_each(|rule| {
+                firing.insert(rule.name.clone(), 0);
+            });
+            for view in machine.alerts().filter(|view| view.alert.state != machine::State::Pending) {
+                *firing.entry(view.rule.name.clone()).or_default() += 1;
+            }
+            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing)
+        })
+        .await?;
+    let mut page = Page(String::with_capacity(4096));
+    page.one("received_total", "counter", "Logs read from the stream.", ledger.received);
+    page.one("counted_total", "counter", "Logs counted as calls.", ledger.counted);
+    page.head("malformed_total", "counter", "Logs that are no calls, by reason.");
+    for reason in model::wire::Reason::ALL {
+        page.line("malformed_total", &[("reason", reason.name())], ledger.malformed_by.get(&reason).copied().unwrap_or(0) as f64);
+    }
+    page.one("joined_total", "counter", "Attempts folded into their operation.", ledger.joined);
+    page.one("in_window_total", "counter", "Calls counted in their slice.", ledger.in_window);
+    page.one("late_total", "counter", "Calls that came after their slice was sealed.", ledger.late);
+    page.one("future_total", "counter", "Event times pulled back to the server's stamp.", ledger.future);
+    page.one("missed_total", "counter", "Sequences gone from the stream before they were read.", ledger.missed);
+    page.one("series_overflow_total", "counter", "Calls counted under (other) for lack of series.", ledger.overflowed);
+    page.head("rule_failures_total", "counter", "Times a rule's script failed, by rule and function.");
+    for (rule, count) in &ledger.script_failures {
+        page.line("rule_failures_total", &[("rule", rule), ("on", "call")], *count as f64);
+    }
+    for (rule, count) in &ledger.check_failures {
+        page.line("rule_failures_total", &[("rule", rule), ("on", "check")], *count as f64);
+    }
+    page.one("stream_position", "gauge", "Stream sequence of the last log counted.", position);
+    page.atomic("committed_position", "gauge", "Stream sequence of the last snapshot.", &app.pulse.committed);
+    page.atomic("stream_lag_messages", "gauge", "Messages in the stream behind the last one read.", &app.pulse.pending);
+    page.one("waiting_ticks", "gauge", "Closed ticks that wait for a rule's answer.", waiting as u64);
+    page.head("series", "gauge", "Series kept, by environment.");
+    for (environment, _, series) in &series {
+        page.line("series", &[("environment", environment)], f64::from(*series));
+    }
+    page.head("groups", "gauge", "Groups kept, by environment.");
+    for (environment, groups, _) in &series {
+        page.line("groups", &[("environment", environment)], *groups as f64);
+    }
+    page.head("alerts_firing", "gauge", "Alerts firing, by rule.");
+    for (rule, count) in &firing {
+        page.line("alerts_firing", &[("rule", rule)], *count as f64);
+    }
+    page.head("outbox_rows", "gauge", "Notifications in the outbox, by state.");
+    for (state, count) in ["waiting", "sent", "failed"].iter().zip(outbox) {
+        page.line("outbox_rows", &[("state", state)], count as f64);
+    }
+    page.atomic("notifications_sent_total", "counter", "Notifications delivered.", &app.deliveries.sent);
+    page.atomic("notifications_retried_total", "counter", "Deliveries that were put off.", &app.deliveries.retried);
+    page.atomic("notifications_rate_limited_total", "counter", "Deliveries that Slack rate-limited.", &app.deliveries.rate_limited);
+    page.atomic("notifications_failed_total", "counter", "Notifications given up.", &app.deliveries.failed);
+    page.atomic(
+        "notifications_possible_repeats_total",
+        "counter",
+        "Notifications delivered that may have been delivered before.",
+        &app.deliveries.possible_repeats,
+    );
+    page.atomic("batches_total", "counter", "Batches folded.", &app.pulse.batches);
+    page.seconds("fold_seconds_total", "counter", "Time spent folding batches, over all threads.", &app.pulse.fold_micros);
+    page.seconds("merge_seconds_total", "counter", "Time spent merging folds.", &app.pulse.merge_micros);
+    page.atomic("snapshots_total", "counter", "Snapshots written.", &app.pulse.snapshots);
+    page.seconds("snapshot_seconds", "gauge", "What the last snapshot cost.", &app.pulse.snapshot_micros);
+    page.atomic("snapshot_bytes", "gauge", "Size of the last snapshot.", &app.pulse.snapshot_bytes);
+    page.head("last_call_timestamp_seconds", "gauge", "Server's stamp of the last call.");
+    page.line("last_call_timestamp_seconds", &[], app.pulse.last_stamp.load(Ordering::Relaxed) as f64 / 1000.0);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0).into_response())
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP streamgauge_{name} {help}\n# TYPE streamgauge_{name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<_> = labels.iter().map(|(key, label)| format!("{key}=\"{}\"", escaped(label))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "streamgauge_{name}{labels} {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        self.line(name, &[], value as f64);
+    }
+
+    fn atomic(&mut self, name: &str, kind: &str, help: &str, value: &AtomicU64) {
+        self.one(name, kind, help, value.load(Ordering::Relaxed));
+    }
+
+    fn seconds(&mut self, name: &str, kind: &str, help: &str, micros: &AtomicU64) {
+        self.head(name, kind, help);
+        self.line(name, &[], micros.load(Ordering::Relaxed) as f64 / 1e6);
+    }
+}

@@ -1,0 +1,56 @@
+//! `GET /api/v1/status`: position, lag, and the conservation ledger.
+
+use super::{App, Problem};
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+pub(super) async fn status(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    Ok(Json(read(&app).await?))
+}
+
+pub(super) async fn read(app: &App) -> Result<Value, Problem> {
+    let outbox = app.store.ask(|db| db.outbox()).await?;
+    let machine = app
+        .reader
+        .ask(|machine| {
+            let ledger = machine.ledger();
+            let environments: serde_json::Map<String, Value> = machine
+                .clocks()
+                .zip(machine.series())
+                .map(|((name, clock), (_, groups, series))| {
+                    (name.to_owned(), json!({ "clock": clock.to_string(), "groups": groups, "series": series }))
+                })
+                .collect();
+            let malformed_by: serde_json::Map<String, Value> =
+                ledger.malformed_by.iter().map(|(reason, count)| (reason.name().to_owned(), json!(count))).collect();
+            json!({
+                "position": machine.position(),
+                "received": ledger.received,
+                "counted": ledger.counted,
+                "malformed": ledger.malformed(),
+                "malformed_by": malformed_by,
+                "joined": ledger.joined,
+                "in_window": ledger.in_window,
+                "late": ledger.late,
+                "future": ledger.future,
+                "missed": ledger.missed,
+                "overflowed": ledger.overflowed,
+                "script_failures": ledger.script_failures,
+                "check_failures": ledger.check_failures,
+                "balances": ledger.balances(),
+                "environments": environments,
+                "rules": machine.plan().rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>(),
+            })
+        })
+        .await?;
+    let Value::Object(mut status) = machine else { unreachable!("an object was made above") };
+    status.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
+    status.insert("source".into(), json!(app.source));
+    status.insert("slack".into(), json!(app.slack));
+    status.insert("committed".into(), json!(app.pulse.committed.load(Ordering::Relaxed)));
+    status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));
+    status.insert("outbox".into(), json!({ "waiting": outbox[0], "sent": outbox[1], "failed": outbox[2] }));
+    Ok(Value::Object(status))
+}

@@ -1,0 +1,19 @@
+//! streamgauge's edges: everything that may wait, fail or look at a clock. ARCHITECTURE.md beside this file's folder is the map.
+//!
+//! Calls come in through [`source`], are folded by [`inspect`] and applied by [`daemon`], which alone owns the machine; what the machine decides goes
+//! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] only reads.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod deadletter;
+pub mod error;
+pub mod http;
+pub mod inspect;
+pub mod message;
+pub mod outbox;
+pub mod routes;
+pub mod slack;
+pub mod source;
+pub mod start;
+pub mod store;

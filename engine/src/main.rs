@@ -1,0 +1,7 @@
+//! The binary: reads the command line and hands over. Exit codes: 0 well, 1 the thing asked for is not well (`check`, `publish`), 2 it could not be done.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    streamgauge::cli::main()
+}

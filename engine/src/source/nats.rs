@@ -1,0 +1,211 @@
+//! The JetStream end: connecting, the stream, and an ordered consumer that starts where the checkpoint ends.
+//!
+//! An ordered consumer needs no acknowledgements: position lives in the checkpoint alone, so there is nothing to disagree with it.
+
+use super::{BATCH_MAX, Batch, Envelope};
+use crate::config::{NatsAuth, NatsConfig};
+use crate::error::Fault;
+use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::push::OrderedConfig, stream};
+use futures_util::{FutureExt, StreamExt};
+use model::Timestamp;
+use std::time::Duration;
+
+/// Messages the client holds before the stream pauses. The server's flow control stops it at a few tens of MB before that, for logs of ordinary size.
+const CLIENT_CAPACITY: usize = 1 << 18;
+
+/// What the engine remembers of a stream to recognise it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub created: Timestamp,
+    pub first_sequence: u64,
+    pub last_sequence: u64,
+}
+
+/// Connects with the configured credentials.
+///
+/// # Errors
+/// Says which server, and why not.
+pub async fn connect(config: &NatsConfig) -> Result<async_nats::Client, Fault> {
+    let secret = |secret: &crate::config::Secret| -> Result<String, Fault> {
+        match secret.resolve() {
+            Ok(Some(value)) => Ok(value.expose().to_owned()),
+            Ok(None) => Err(Fault::new(format!("{secret} is not set"), "set it, or remove it from [nats]")),
+            Err(error) => Err(Fault::plain(error.to_string())),
+        }
+    };
+    let mut options =
+        async_nats::ConnectOptions::new().name("streamgauge").subscription_capacity(CLIENT_CAPACITY).connection_timeout(Duration::from_secs(5));
+    options = match &config.auth {
+        NatsAuth::Anonymous => options,
+        NatsAuth::Token(token) => options.token(secret(token)?),
+        NatsAuth::Password { user, password } => options.user_and_password(secret(user)?, secret(password)?),
+        NatsAuth::Credentials(path) => options
+            .credentials_file(path)
+            .await
+            .map_err(|error| Fault::new(format!("cannot read the NATS credentials {}: {error}", path.display()), "check nats.credentials"))?,
+    };
+    if let Some(ca) = &config.tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some(identity) = &config.tls.identity {
+        options = options.add_client_certificate(identity.cert.clone(), identity.key.clone());
+    }
+    options = options.require_tls(config.tls.required);
+    options.connect(&config.url).await.map_err(|error| {
+        Fault::new(
+            format!("cannot connect to NATS at {}: {error}", config.url),
+            "is nats-server running there? set it with nats.url or --set nats.url=nats://host:4222",
+        )
+    })
+}
+
+/// Opens the stream, or makes it with the configured subjects and limits.
+///
+/// # Errors
+/// When JetStream is off, or the stream that is there does not carry the configured subjects.
+pub async fn stream(client: &async_nats::Client, config: &NatsConfig) -> Result<stream::Stream, Fault> {
+    let jetstream = jetstream::new(client.clone());
+    let wanted = stream::Config {
+        name: config.stream.clone(),
+        subjects: config.subjects.clone(),
+        max_age: config.max_age,
+        max_bytes: i64::try_from(config.max_bytes.bytes()).unwrap_or(i64::MAX),
+        num_replicas: config.replicas,
+        storage: stream::StorageType::File,
+        // Publishers' own repeats within this time are removed by the server.
+        duplicate_window: Duration::from_secs(120).min(config.max_age),
+        allow_direct: true,
+        ..stream::Config::default()
+    };
+    match jetstream.get_stream(&config.stream).await {
+        Ok(stream) => {
+            let subjects = &stream.cached_info().config.subjects;
+            let missing: Vec<_> =
+                config.subjects.iter().filter(|subject| !subjects.iter().any(|carried| covers(carried, subject))).cloned().collect();
+            if !missing.is_empty() {
+                return Err(Fault::new(
+                    format!("stream {} carries {}, not {}", config.stream, subjects.join(", "), missing.join(", ")),
+                    format!("add the subjects with `nats stream edit {}`, or set nats.subjects", config.stream),
+                ));
+            }
+            Ok(stream)
+        }
+        Err(error) if is_absent(&error) => jetstream.create_stream(wanted).await.map_err(|error| {
+            Fault::new(
+                format!("cannot make stream {}: {error}", config.stream),
+                "has the server JetStream (-js) and room for nats.max_bytes? another stream may carry the same subjects",
+            )
+        }),
+        Err(error) => Err(Fault::new(format!("cannot read stream {}: {error}", config.stream), "start nats-server with JetStream: nats-server -js")),
+    }
+}
+
+fn is_absent(error: &jetstream::context::GetStreamError) -> bool {
+    matches!(error.kind(), jetstream::context::GetStreamErrorKind::JetStream(e) if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
+}
+
+/// Whether every subject that `inner` takes is taken by `outer`.
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(a), Some(b)) if a == b => {}
+            _ => return false,
+        }
+    }
+}
+
+/// What is known of the stream now.
+pub async fn identity(stream: &mut stream::Stream) -> Result<Identity, Fault> {
+    let info = stream.info().await.map_err(|error| Fault::plain(format!("cannot read the stream's state: {error}")))?;
+    let created = stamp(info.created);
+    Ok(Identity { created, first_sequence: info.state.first_sequence, last_sequence: info.state.last_sequence })
+}
+
+/// Reads a stream from one sequence on.
+pub struct Reader {
+    messages: jetstream::consumer::push::Ordered,
+    last: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Starts at `position` + 1. `filter` is empty where the stream holds nothing but our subjects.
+    pub async fn start(client: &async_nats::Client, stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
+        let mut config = OrderedConfig {
+            deliver_subject: client.new_inbox(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 },
+            ..OrderedConfig::default()
+        };
+        match filter.len() {
+            0 => {}
+            // The plain field is what servers before 2.10 understand.
+            1 => config.filter_subject = filter.into_iter().next().unwrap_or_default(),
+            _ => config.filter_subjects = filter,
+        }
+        let consumer = stream.create_consumer(config).await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
+        let messages = consumer.messages().await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
+        Ok(Self { messages, last: position })
+    }
+
+    /// The next messages; waits for the first. What was delivered before (the consumer was made anew behind our position) is dropped.
+    pub async fn next(&mut self) -> Result<Batch, Fault> {
+        let mut envelopes = Vec::with_capacity(256);
+        let mut pending = 0;
+        loop {
+            let next = if envelopes.is_empty() {
+                self.messages.next().await
+            } else {
+                match self.messages.next().now_or_never() {
+                    Some(next) => next,
+                    None => return Ok(Batch { envelopes, pending }),
+                }
+            };
+            let message = match next {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => return Err(Fault::plain(format!("reading the stream failed: {error}"))),
+                None => return Err(Fault::plain("the server ended the stream's delivery")),
+            };
+            let info = message.info().map_err(|error| Fault::plain(format!("a message came without its place in the stream: {error}")))?;
+            let (sequence, published) = (info.stream_sequence, stamp(info.published));
+            pending = info.pending;
+            if sequence <= self.last {
+                continue;
+            }
+            self.last = sequence;
+            envelopes.push(Envelope { sequence, stamp: published, payload: message.message.payload });
+            if envelopes.len() == BATCH_MAX {
+                return Ok(Batch { envelopes, pending });
+            }
+        }
+    }
+}
+
+fn stamp(time: async_nats::datetime::DateTime) -> Timestamp {
+    let millis = time.unix_timestamp() * 1000 + i64::from(time.millisecond());
+    Timestamp::from_millis(millis).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_wildcard_covers_what_it_matches() {
+        for (outer, inner) in
+            [("llm.calls.>", "llm.calls.>"), ("llm.calls.>", "llm.calls.a"), (">", "x"), ("a.*", "a.b"), ("a.*", "a.*"), ("a.b", "a.b")]
+        {
+            assert!(covers(outer, inner), "{outer} {inner}");
+        }
+        for (outer, inner) in [("llm.calls.>", "llm.calls"), ("a.*", "a.>"), ("a.*", "a.b.c"), ("a.b", "a.*"), ("llm.calls.>", "llm.>")] {
+            assert!(!covers(outer, inner), "{outer} {inner}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Putting an engine together: rules and schemas into a plan, the store's snapshot into a machine, the source, the ways out, the listener; and
+//! taking it apart again in order. `run` and `demo` differ only in what they hand in.
+
+use crate::config::Config;
+use crate::daemon::{Crash, Daemon, Journal, Pulse, reader};
+use crate::deadletter::DeadLetters;
+use crate::error::Fault;
+use crate::http::{self, App, Readiness};
+use crate::inspect::Inspector;
+use crate::outbox::{Deliveries, Outbox, Ways};
+use crate::routes::Routes;
+use crate::slack::Slack;
+use crate::source::local::Local;
+use crate::source::{Batch, nats};
+use crate::store::Store;
+use evaluators::{Evaluators, Objective, SchemaSource};
+use machine::{Effect, Machine, Start};
+use model::plan::{Filter, Plan, Windows};
+use model::{Key, Span};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+/// Batches read and not yet folded.
+const READ_AHEAD: usize = 2;
+/// What a stop waits for notifications that are due.
+const DELIVERY_GRACE: Duration = Duration::from_secs(10);
+/// Between attempts to read the stream again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is decided on the command line rather than in the configuration.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Go on with a stream that is not the one the store knows.
+    pub accept_new_stream: bool,
+    pub crash: Option<Crash>,
+    /// The demo: messages are shown on the terminal.
+    pub terminal: bool,
+}
+
+/// Where calls come from.
+#[derive(Debug)]
+pub enum Feed {
+    Nats,
+    /// In this process, with a time of its own.
+    Local(Local),
+}
+
+/// An engine at work.
+#[derive(Debug)]
+pub struct Running {
+    pub address: std::net::SocketAddr,
+    pub reader: crate::daemon::Reader,
+    pub store: Store,
+    pub pulse: Arc<Pulse>,
+    daemon: JoinHandle<Result<Machine, Fault>>,
+    outbox: JoinHandle<Result<(), Fault>>,
+    listener: JoinHandle<Result<(), Fault>>,
+    reading: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    stop_edges: watch::Sender<bool>,
+}
+
+/// Rules of the library and of the user's folder. Files with mistakes are reported and left out; the others run.
+pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
+    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(error.to_string()))?;
+    let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(error.to_string()))?;
+    let sources: Vec<_> = library.into_iter().chain(own).collect();
+    Ok(rules::load(&sources))
+}
+
+/// Schemas and objectives of the configuration.
+pub fn load_evaluators(config: &Config) -> Result<Evaluators, Fault> {
+    let mut schemas = Vec::new();
+    for (name, schema) in &config.schemas {
+        let read = |file: &PathBuf| {
+            std::fs::read_to_string(file)
+                .map_err(|error| Fault::new(format!("cannot read the schema `{name}` from {}: {error}", file.display()), "check schemas.*.file"))
+        };
+        let text = schema.file.as_ref().map(read).transpose()?;
+        let (applies, environments) = filter(&schema.applies)?;
+        schemas.push(SchemaSource { name: name.clone(), text, applies, environments, accept_fenced: schema.accept_fenced });
+    }
+    let mut objectives = Vec::new();
+    for objective in config.objectives.values() {
+        let (applies, environments) = filter(&objective.applies)?;
+        objectives.push(Objective { applies, environments, latency_ms: objective.latency.as_millis() as u64 });
+    }
+    Evaluators::new(schemas, objectives).map_err(|error| Fault::plain(error.to_string()))
+}
+
+/// The watch plan of these rules under this configuration.
+pub fn plan(config: &Config, rules: &rules::RuleSet) -> Plan {
+    let windows = Windows {
+        slice: span(config.windows.slice),
+        lateness: span(config.windows.lateness),
+        series_max: u32::try_from(config.windows.series_max).unwrap_or(u32::MAX),
+    };
+    Plan::new(windows, rules.specs())
+}
+
+fn span(duration: Duration) -> Span {
+    Span::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn filter(applies: &BTreeMap<String, String>) -> Result<(Filter, Vec<String>), Fault> {
+    let (mut filter, mut environments) = (Vec::new(), Vec::new());
+    for (name, value) in applies {
+        if name == "environment" {
+            environments.push(value.clone());
+        } else {
+            let key = Key::parse(name).ok_or_else(|| Fault::plain(format!("cannot filter by `{name}`")))?;
+            filter.push((key, vec![value.clone()]));
+        }
+    }
+    filter.sort();
+    Ok((Filter(filter), environments))
+}
+
+/// Starts an engine.
+///
+/// # Errors
+/// Whatever keeps it from starting, with the way out. Mistakes in single rule files do not.
+pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Running, Fault> {
+    let loaded = load_rules(config)?;
+    for problem in &loaded.problems {
+        error!("{problem}");
+    }
+    let evaluators = load_evaluators(config)?;
+    let plan = plan(config, &loaded.rules);
+    info!(rules = plan.rules.len(), left_out = loaded.problems.len(), "rules loaded");
+    let listener = http::bind(config.http.listen).await?;
+    let address = listener.local_addr().map_err(|error| Fault::plain(format!("the listener has no address: {error}")))?;
+    let public_url = config.http.public_url.replace(":0", &format!(":{}", address.port()));
+    let store = Store::open(config.store.path.clone())?;
+
+    let connection = match feed {
+        Feed::Nats => Some(nats::connect(&config.nats).await?),
+        Feed::Local(_) => None,
+    };
+    let mut stream = match &connection {
+        Some(client) => Some(nats::stream(client, &config.nats).await?),
+        None => None,
+    };
+    let identity = match &mut stream {
+        Some(stream) => Some(nats::identity(stream).await?),
+        None => None,
+    };
+    let known = store.ask(|db| db.meta("stream_created")).await?;
+    let saved = store.ask(|db| db.saved()).await?;
+    let mut first_effects = Vec::new();
+    let (mut machine, mut journal) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
+    if let Some(identity) = &identity {
+        let created = identity.created.to_string();
+        let position = machine.position();
+        if known.as_ref().is_some_and(|known| *known != created) || position > identity.last_sequence {
+            if !options.accept_new_stream {
+                return Err(Fault::new(
+                    format!(
+                        "stream {} is not the one this store has read: made {created}, last sequence {}; the store knows one made {}, read up to {position}",
+                        config.nats.stream,
+                        identity.last_sequence,
+                        known.as_deref().unwrap_or("earlier"),
+                    ),
+                    "start with --accept-new-stream to go on with it from its beginning, or set another store.path",
+                ));
+            }
+            warn!(stream = %config.nats.stream, from = identity.first_sequence, "going on with another stream, as told");
+            machine.rebase(identity.first_sequence.saturating_sub(1));
+            journal.clear();
+        } else if known.is_none() && position == 0 {
+            machine.rebase(identity.first_sequence.saturating_sub(1));
+        }
+        store.ask(move |db| db.set_meta("stream_created", &created)).await?;
+    }
+    let position = machine.position();
+    let slack = Slack::new(&config.slack)?;
+    let slack_said = match (&slack, options.terminal) {
+        (Some(_), _) => format!("posting to {}", config.slack.channel),
+        (None, true) => "shown on the terminal".to_owned(),
+        (None, false) => format!("off ({} is not set)", config.slack.bot_token),
+    };
+    let people = [slack.is_some().then_some("slack"), options.terminal.then_some("terminal")].into_iter().flatten().collect();
+    let environments = config.environments.iter().map(|(name, own)| (name.clone(), (own.channel.clone(), own.notify))).collect();
+    let routes = Routes { people, channel: config.slack.channel.clone(), environments, nats: connection.is_some() };
+    let source_said = match &identity {
+        Some(_) => format!("stream {} at {}", config.nats.stream, config.nats.url),
+        None => "calls made in this process".to_owned(),
+    };
+    info!(source = %source_said, position, slack = %slack_said, "starting");
+
+    let (stop, stopped) = watch::channel(false);
+    let (stop_edges, edges_stopped) = watch::channel(false);
+    let (send_batches, batches) = mpsc::channel(READ_AHEAD);
+    let (reader, readings) = reader();
+    let (pulse, deliveries, wake, readiness) =
+        (Arc::new(Pulse::default()), Arc::new(Deliveries::default()), Arc::new(Notify::new()), Arc::new(Readiness::default()));
+    pulse.committed.store(position, Ordering::Relaxed);
+    let source_id = identity.as_ref().map(|identity| format!("{}@{}", config.nats.stream, identity.created)).unwrap_or_default();
+    let daemon = Daemon {
+        machine,
+        inspector: Arc::new(Inspector { plan, rules: loaded.rules, evaluators }),
+        store: store.clone(),
+        routes,
+        journal,
+        journaled: store.ask(|db| db.journaled()).await?,
+        dead: connection.clone().map(|client| DeadLetters::new(client, source_id)),
+        retention: span(config.store.retention),
+        wake: wake.clone(),
+        pulse: pulse.clone(),
+        follows_time: connection.is_some(),
+        crash: options.crash,
+        deliveries: deliveries.clone(),
+        first_effects,
+    };
+    let reading = match feed {
+        Feed::Local(local) => {
+            readiness.source.store(true, Ordering::Relaxed);
+            tokio::spawn(read_local(local, send_batches))
+        }
+        Feed::Nats => {
+            let (client, stream) = (connection.clone().expect("connected above"), stream.expect("opened above"));
+            let carried = &stream.cached_info().config.subjects;
+            let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
+            let filter = if all_ours { Vec::new() } else { config.nats.subjects.clone() };
+            let caught_up = identity.is_some_and(|identity| identity.last_sequence <= position);
+            tokio::spawn(read_nats(client, stream, filter, position, caught_up, send_batches, readiness.clone()))
+        }
+    };
+    let ways = Ways { slack, nats: connection, terminal: options.terminal, public_url, crash_after_post: options.crash == Some(Crash::AfterPost) };
+    let outbox = Outbox::new(store.clone(), ways, wake, deliveries.clone());
+    let app =
+        App { reader: reader.clone(), store: store.clone(), pulse: pulse.clone(), deliveries, readiness, source: source_said, slack: slack_said };
+    Ok(Running {
+        address,
+        reader,
+        store,
+        pulse,
+        daemon: tokio::spawn(daemon.run(batches, readings, stopped)),
+        outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
+        listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
+        reading,
+        stop,
+        stop_edges,
+    })
+}
+
+async fn restore(store: &Store, saved: Option<crate::store::Saved>, plan: Plan, effects: &mut Vec<Effect>) -> Result<(Machine, Journal), Fault> {
+    let Some(saved) = saved else { return Ok((Machine::new(plan, 0), Journal::new())) };
+    let start = Start::decode(&saved.body).map_err(|error| {
+        Fault::new(format!("the snapshot in the store cannot be used: {error}"), "move the store's folder away to start anew from the stream")
+    })?;
+    let mut blocks = Vec::new();
+    for (environment, from, to) in start.needs(&plan) {
+        blocks.extend(store.ask(move |db| db.blocks(&environment, from, to)).await?);
+    }
+    debug_assert_eq!(start.position(), saved.position);
+    Ok((start.finish(plan, blocks, effects), saved.journal.into()))
+}
+
+async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) {
+    while let Some(batch) = local.next().await {
+        if batches.send(batch).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_nats(
+    client: async_nats::Client,
+    stream: async_nats::jetstream::stream::Stream,
+    filter: Vec<String>,
+    mut position: u64,
+    caught_up: bool,
+    batches: mpsc::Sender<Batch>,
+    readiness: Arc<Readiness>,
+) {
+    if caught_up && batches.send(Batch { envelopes: Vec::new(), pending: 0 }).await.is_err() {
+        return;
+    }
+    loop {
+        let fault = match nats::Reader::start(&client, &stream, filter.clone(), position).await {
+            Err(fault) => fault,
+            Ok(mut reader) => {
+                readiness.source.store(true, Ordering::Relaxed);
+                loop {
+                    match reader.next().await {
+                        Err(fault) => break fault,
+                        Ok(batch) => {
+                            position = batch.envelopes.last().map_or(position, |last| last.sequence);
+                            if batches.send(batch).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        readiness.source.store(false, Ordering::Relaxed);
+        warn!(problem = %fault.what(), "reading the stream again from sequence {}", position + 1);
+        tokio::time::sleep(READ_AGAIN).await;
+    }
+}
+
+impl Running {
+    /// Delivers what is due, and closes the edges.
+    async fn close(self) -> Result<(), Fault> {
+        let _ = self.stop_edges.send(true);
+        self.outbox.await.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))??;
+        // A client that keeps its connection open must not keep the process.
+        match tokio::time::timeout(Duration::from_secs(2), self.listener).await {
+            Ok(ended) => ended.map_err(|error| Fault::plain(format!("the listener ended unexpectedly: {error}")))?,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Runs until `signal`, the end of the source or a fault, then drains and closes.
+    pub async fn until(mut self, signal: impl Future<Output = ()>) -> Result<(), Fault> {
+        let ended = tokio::select! {
+            ended = &mut self.daemon => ended,
+            () = signal => {
+                info!("stopping");
+                let _ = self.stop.send(true);
+                (&mut self.daemon).await
+            }
+        };
+        self.reading.abort();
+        let ended = ended.map_err(|error| Fault::plain(format!("the engine ended unexpectedly: {error}")))?;
+        let closed = self.close().await;
+        ended?;
+        closed
+    }
+}

@@ -1,0 +1,354 @@
+//! One transactional file for everything that must survive: the checkpoint with its journal, sealed slices, the outbox, and the history of alerts.
+//!
+//! SQLite in WAL mode with full synchronisation, so that what was committed outlives a kill and a power cut. One thread owns the connection and runs
+//! requests in the order they come, so whoever asks after a write sees it; the daemon never waits for the disk unless it says so.
+//! Deliberately absent: decisions. What is written and when is the daemon's business.
+
+use crate::error::Fault;
+use machine::{Notification, SliceBlock};
+use model::{Span, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// Raised whenever a table changes.
+const SCHEMA_VERSION: i64 = 1;
+
+/// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
+const QUEUE_MAX: usize = 64;
+
+/// Slices are rolled up into minutes once they are this old, and minutes into hours.
+const MINUTES_AFTER: Span = Span::from_secs(2 * 3600);
+const HOURS_AFTER: Span = Span::from_secs(25 * 3600);
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS slices (
+  environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, route TEXT NOT NULL, body TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sending', 'sent', 'failed')),
+  maybe_sent INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, next_at INTEGER NOT NULL DEFAULT 0, planned_at INTEGER NOT NULL,
+  receipt TEXT, problem TEXT, UNIQUE (id, route));
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (state, route, seq);
+CREATE TABLE IF NOT EXISTS alerts (
+  id TEXT PRIMARY KEY, state TEXT NOT NULL, stage INTEGER NOT NULL, began INTEGER NOT NULL, changed INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS alerts_changed ON alerts (changed);
+";
+
+/// The connection and its tables; everything here is synchronous.
+#[derive(Debug)]
+pub struct Db {
+    connection: Connection,
+    /// Held for as long as this process uses the folder.
+    _lock: File,
+}
+
+/// A handle on the thread that owns the [`Db`].
+#[derive(Clone, Debug)]
+pub struct Store {
+    requests: mpsc::Sender<Request>,
+}
+
+type Request = Box<dyn FnOnce(&mut Db) + Send>;
+
+/// What a restart begins with.
+#[derive(Debug)]
+pub struct Saved {
+    pub position: u64,
+    pub body: Vec<u8>,
+    /// Journaled after the snapshot: the position each was applied at, and its time.
+    pub journal: Vec<(u64, Timestamp)>,
+}
+
+/// One notification on its way to one place.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub seq: i64,
+    pub id: String,
+    /// `slack:#channel` or `nats:subject`.
+    pub route: String,
+    pub notification: Notification,
+    /// It was being sent when the process died, or the connection broke before an answer came.
+    pub maybe_sent: bool,
+    pub tries: u32,
+    pub planned_at: Timestamp,
+}
+
+impl Db {
+    /// Opens or makes the file `streamgauge.db` in `folder`, and takes the folder for this process.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, another engine holds it, or the file is of another version.
+    pub fn open(folder: &Path) -> Result<Self, Fault> {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Fault::new(format!("cannot make the store's folder {}: {error}", folder.display()), "set store.path to a folder that this user can write")
+        })?;
+        let lock_path = folder.join("lock");
+        let lock = File::create(&lock_path).map_err(|error| {
+            Fault::new(format!("cannot write {}: {error}", lock_path.display()), "set store.path to a folder that this user can write")
+        })?;
+        if lock.try_lock().is_err() {
+            return Err(Fault::new(
+                format!("another streamgauge runs on the store {}", folder.display()),
+                "stop it first, or give this one a store of its own with --set store.path=…",
+            ));
+        }
+        let connection = Connection::open(folder.join("streamgauge.db"))?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(TABLES)?;
+        let db = Self { connection, _lock: lock };
+        match db.meta("schema")?.and_then(|version| version.parse::<i64>().ok()) {
+            None => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
+            Some(SCHEMA_VERSION) => {}
+            Some(other) => {
+                return Err(Fault::new(
+                    format!("the store {} has layout {other}, this version reads layout {SCHEMA_VERSION}", folder.display()),
+                    "use the version that wrote it, or another store.path",
+                ));
+            }
+        }
+        // What was being sent when the process died may have arrived.
+        db.connection.execute("UPDATE outbox SET state = 'planned', maybe_sent = 1 WHERE state = 'sending'", [])?;
+        Ok(db)
+    }
+
+    pub fn meta(&self, key: &str) -> Result<Option<String>, Fault> {
+        Ok(self.connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+    }
+
+    pub fn set_meta(&self, key: &str, value: &str) -> Result<(), Fault> {
+        self.connection.execute("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [key, value])?;
+        Ok(())
+    }
+
+    pub fn saved(&self) -> Result<Option<Saved>, Fault> {
+        let snapshot = self.connection.query_row("SELECT position, body FROM snapshot", [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let mut statement = self.connection.prepare("SELECT position, now FROM journal ORDER BY id")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?).unwrap_or_default())))?;
+        let journal = rows.collect::<Result<_, _>>()?;
+        Ok(snapshot.map(|(position, body)| Saved { position, body, journal }))
+    }
+
+    /// Replaces the snapshot, and drops the journal up to and with entry `journaled`.
+    pub fn save(&mut self, position: u64, body: &[u8], journaled: i64) -> Result<(), Fault> {
+        let transaction = self.connection.transaction()?;
+        transaction.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?1, ?2)", params![position, body])?;
+        transaction.execute("DELETE FROM journal WHERE id <= ?1", [journaled])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Notes that elapsed time is about to be applied at `position`; returns the entry's number.
+    pub fn journal(&self, position: u64, now: Timestamp) -> Result<i64, Fault> {
+        self.connection.execute("INSERT INTO journal (position, now) VALUES (?1, ?2)", params![position, now.millis()])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// The number of the last journal entry, 0 when there was none.
+    pub fn journaled(&self) -> Result<i64, Fault> {
+        Ok(self.connection.query_row("SELECT COALESCE(MAX(id), 0) FROM journal", [], |row| row.get(0))?)
+    }
+
+    /// Writes sealed slices; writing one again changes nothing.
+    pub fn seal(&mut self, blocks: &[SliceBlock]) -> Result<(), Fault> {
+        let transaction = self.connection.transaction()?;
+        for block in blocks {
+            put_block(&transaction, block)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Blocks of an environment that start in `from..to`.
+    pub fn blocks(&self, environment: &str, from: Timestamp, to: Timestamp) -> Result<Vec<SliceBlock>, Fault> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT body FROM slices WHERE environment = ?1 AND start >= ?2 AND start < ?3 ORDER BY start")?;
+        let bodies = statement.query_map(params![environment, from.millis(), to.millis()], |row| row.get::<_, Vec<u8>>(0))?;
+        bodies.map(|body| unpack(&body?)).collect()
+    }
+
+    /// Rolls old slices up into minutes and hours, and drops what is older than `retention`; `clock` is the environment's.
+    pub fn roll_up(&mut self, environment: &str, clock: Timestamp, retention: Span) -> Result<(), Fault> {
+        for (width, after) in [(Span::from_secs(60), MINUTES_AFTER), (Span::from_secs(3600), HOURS_AFTER)] {
+            let before = (clock - after).floor(width);
+            let narrower: Vec<(i64, Vec<u8>)> = {
+                // A bound on one pass: an hour of slices. The rest waits for the next pass.
+                let sql = "SELECT start, body FROM slices WHERE environment = ?1 AND start < ?2 AND width < ?3 ORDER BY start LIMIT 720";
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let rows = statement.query_map(params![environment, before.millis(), width.millis()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                rows.collect::<Result<_, _>>()?
+            };
+            let Some((last, _)) = narrower.last() else { continue };
+            // The last period may go on beyond the bound, so it waits too, unless it is the only one.
+            let whole_to = Timestamp::from_millis(*last).unwrap_or_default().floor(width);
+            let complete = narrower.len() < 720;
+            let transaction = self.connection.transaction()?;
+            let mut periods: std::collections::BTreeMap<Timestamp, Vec<SliceBlock>> = std::collections::BTreeMap::new();
+            for (start, body) in &narrower {
+                let period = Timestamp::from_millis(*start).unwrap_or_default().floor(width);
+                if complete || period < whole_to {
+                    periods.entry(period).or_default().push(unpack(body)?);
+                }
+            }
+            for (period, mut blocks) in periods {
+                let sql = "DELETE FROM slices WHERE environment = ?1 AND start >= ?2 AND start < ?3 AND width < ?4";
+                transaction.execute(sql, params![environment, period.millis(), (period + width).millis(), width.millis()])?;
+                let sql = "SELECT body FROM slices WHERE environment = ?1 AND start = ?2 AND width = ?3";
+                let there: Option<Vec<u8>> =
+                    transaction.query_row(sql, params![environment, period.millis(), width.millis()], |row| row.get(0)).optional()?;
+                blocks.extend(there.map(|body| unpack(&body)).transpose()?);
+                put_block(&transaction, &SliceBlock::roll_up(&blocks, period, width))?;
+            }
+            transaction.commit()?;
+        }
+        self.connection.execute("DELETE FROM slices WHERE environment = ?1 AND start < ?2", params![environment, (clock - retention).millis()])?;
+        Ok(())
+    }
+
+    /// Plans a notification for each route and notes the alert's new state; what is there already stays as it is.
+    pub fn plan(&mut self, notification: &Notification, routes: &[String], now: Timestamp) -> Result<(), Fault> {
+        let body =
+            serde_json::to_string(notification).map_err(|error| Fault::plain(format!("cannot write notification {}: {error}", notification.id)))?;
+        let transaction = self.connection.transaction()?;
+        for route in routes {
+            let sql = "INSERT INTO outbox (id, route, body, planned_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+            transaction.execute(sql, params![notification.id, route, body, now.millis()])?;
+        }
+        let (state, stage) = if notification.reason == machine::Reason::Fired { ("firing", 0) } else { ("resolved", 1) };
+        let sql = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO UPDATE SET
+            state = excluded.state, stage = excluded.stage, changed = excluded.changed, body = excluded.body WHERE excluded.stage > stage";
+        transaction.execute(sql, params![notification.alert_id, state, stage, notification.began.millis(), notification.at.millis(), body])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// The alerts that changed last, newest first: state, and the last notification of each.
+    pub fn alerts(&self, most: usize) -> Result<Vec<(String, Notification)>, Fault> {
+        let mut statement = self.connection.prepare_cached("SELECT state, body FROM alerts ORDER BY changed DESC, id LIMIT ?1")?;
+        let rows = statement.query_map([most], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
+    }
+
+    /// The first unsent row of every route that is due at `now`.
+    pub fn due(&self, now: Timestamp) -> Result<Vec<Row>, Fault> {
+        let sql = "SELECT seq, id, route, body, maybe_sent, tries, planned_at FROM outbox WHERE seq IN
+            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') GROUP BY route) AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([now.millis()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+        })?;
+        rows.map(|row| {
+            let (seq, id, route, body, maybe_sent, tries, planned_at) = row?;
+            let planned_at = Timestamp::from_millis(planned_at).unwrap_or_default();
+            Ok(Row { seq, id, route, notification: notification(&body)?, maybe_sent, tries, planned_at })
+        })
+        .collect()
+    }
+
+    /// When the next planned row becomes due.
+    pub fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
+        let next: Option<i64> = self.connection.query_row("SELECT MIN(next_at) FROM outbox WHERE state = 'planned'", [], |row| row.get(0))?;
+        Ok(next.and_then(Timestamp::from_millis))
+    }
+
+    /// The receipt of a notification that was sent on a route.
+    pub fn receipt(&self, id: &str, route: &str) -> Result<Option<String>, Fault> {
+        let sql = "SELECT receipt FROM outbox WHERE id = ?1 AND route = ?2 AND state = 'sent'";
+        Ok(self.connection.query_row(sql, [id, route], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// Durable before the request goes out.
+    pub fn sending(&self, seq: i64) -> Result<(), Fault> {
+        self.connection.execute("UPDATE outbox SET state = 'sending', tries = tries + 1 WHERE seq = ?1", [seq])?;
+        Ok(())
+    }
+
+    pub fn sent(&self, seq: i64, receipt: &str) -> Result<(), Fault> {
+        self.connection.execute("UPDATE outbox SET state = 'sent', receipt = ?2, problem = NULL WHERE seq = ?1", params![seq, receipt])?;
+        Ok(())
+    }
+
+    /// To be tried again at `next_at`; `maybe_sent` when nobody can say whether it arrived.
+    pub fn again(&self, seq: i64, next_at: Timestamp, maybe_sent: bool, problem: &str) -> Result<(), Fault> {
+        let sql = "UPDATE outbox SET state = 'planned', next_at = ?2, maybe_sent = maybe_sent OR ?3, problem = ?4 WHERE seq = ?1";
+        self.connection.execute(sql, params![seq, next_at.millis(), maybe_sent, problem])?;
+        Ok(())
+    }
+
+    pub fn failed(&self, seq: i64, problem: &str) -> Result<(), Fault> {
+        self.connection.execute("UPDATE outbox SET state = 'failed', problem = ?2 WHERE seq = ?1", params![seq, problem])?;
+        Ok(())
+    }
+
+    /// Rows by state: planned (and sending), sent, failed.
+    pub fn outbox(&self) -> Result<[u64; 3], Fault> {
+        let sql = "SELECT COALESCE(SUM(state IN ('planned', 'sending')), 0), COALESCE(SUM(state = 'sent'), 0), COALESCE(SUM(state = 'failed'), 0) FROM outbox";
+        Ok(self.connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
+    }
+
+    /// Forgets what was sent, failed or resolved before `before`.
+    pub fn forget(&self, before: Timestamp) -> Result<(), Fault> {
+        self.connection.execute("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND planned_at < ?1", [before.millis()])?;
+        self.connection.execute("DELETE FROM alerts WHERE state = 'resolved' AND changed < ?1", [before.millis()])?;
+        Ok(())
+    }
+}
+
+fn notification(body: &str) -> Result<Notification, Fault> {
+    serde_json::from_str(body).map_err(|error| Fault::plain(format!("a notification in the store is damaged: {error}")))
+}
+
+fn put_block(connection: &Connection, block: &SliceBlock) -> Result<(), Fault> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO slices VALUES (?1, ?2, ?3, ?4)")?;
+    let body = lz4_flex::compress_prepend_size(&block.encode());
+    statement.execute(params![block.environment, block.start.millis(), block.width.millis(), body])?;
+    Ok(())
+}
+
+fn unpack(body: &[u8]) -> Result<SliceBlock, Fault> {
+    let bytes = lz4_flex::decompress_size_prepended(body).map_err(|error| Fault::plain(format!("a slice in the store is damaged: {error}")))?;
+    SliceBlock::decode(&bytes).map_err(|error| Fault::plain(format!("a slice in the store cannot be read: {error}")))
+}
+
+impl Store {
+    /// Opens the store and starts its thread, which ends when the last handle is gone.
+    pub fn open(folder: PathBuf) -> Result<Self, Fault> {
+        let mut db = Db::open(&folder)?;
+        let (requests, mut queue) = mpsc::channel::<Request>(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || {
+                while let Some(request) = queue.blocking_recv() {
+                    request(&mut db);
+                }
+            })
+            .map_err(|error| Fault::plain(format!("cannot start the store's thread: {error}")))?;
+        Ok(Self { requests })
+    }
+
+    /// Runs `work` after everything asked for before, and waits for its result.
+    pub async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut Db) -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+        let answer = self.send(work).await?;
+        answer.await.map_err(|_| Fault::plain("the store's thread has ended"))?
+    }
+
+    /// Hands `work` over without waiting for it; the answer comes through the receiver.
+    pub async fn send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Db) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, Fault>>, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let request: Request = Box::new(move |db| {
+            // Nobody waiting any more is fine: the work is done all the same.
+            let _ = reply.send(work(db));
+        });
+        self.requests.send(request).await.map_err(|_| Fault::plain("the store's thread has ended"))?;
+        Ok(answer)
+    }
+}

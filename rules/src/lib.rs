@@ -1,0 +1,28 @@
+//! The rule language: reads rule files, checks them, and runs what they say. REFERENCE.md beside this crate is the language as users see it.
+//!
+//! A file is read once, by [`load`]: its `rule(#{…})` becomes data (a `RuleSpec` for the watch plan), its functions stay scripts. After that a
+//! [`RuleSet`] answers two questions, both pure: what a rule's script sees in one call ([`RuleSet::see`]) and whether one group fires
+//! ([`RuleSet::check`]). Budgets are counted in operations, so the same call or view gives the same answer on every machine.
+//! Deliberately absent: clocks, state over time and alerts (that is `machine`), and any I/O but [`read_folder`].
+
+mod check;
+mod fields;
+mod json;
+mod library;
+mod load;
+mod log;
+mod nearest;
+mod problem;
+mod ruleset;
+mod sandbox;
+mod say;
+mod source;
+mod watch;
+mod words;
+
+pub use library::{UnknownPack, library};
+pub use load::{Loaded, load};
+pub use nearest::nearest;
+pub use problem::Problem;
+pub use ruleset::RuleSet;
+pub use source::{ReadError, Source, read_folder};

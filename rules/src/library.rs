@@ -1,0 +1,46 @@
+//! The rules we ship, by name. They are read by the same `load` as a user's own, with no privilege.
+
+use crate::nearest;
+use crate::source::Source;
+
+/// A pack, a rule of it, and the rule's file.
+struct Shipped {
+    pack: &'static str,
+    rule: &'static str,
+    text: &'static str,
+}
+
+macro_rules! shipped {
+    ($($pack:literal / $rule:literal),* $(,)?) => {
+        [$(Shipped { pack: $pack, rule: $rule, text: include_str!(concat!("../library/", $pack, "/", $rule, ".rhai")) }),*]
+    };
+}
+
+const SHIPPED: [Shipped; 3] = shipped!["basics" / "fallback-rate", "basics" / "invalid-json-rate", "basics" / "retry-rate"];
+
+/// A name that is neither a pack nor a rule of one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("find `{name}` in the rule library\nhint: {hint}")]
+pub struct UnknownPack {
+    pub name: String,
+    pub hint: String,
+}
+
+/// The files of shipped packs (`basics`) or single rules (`fallback-rate`), each once, in the library's order.
+///
+/// # Errors
+/// [`UnknownPack`] names the nearest and the known names.
+pub fn library(names: &[String]) -> Result<Vec<Source>, UnknownPack> {
+    let known = || {
+        let mut packs: Vec<_> = SHIPPED.iter().map(|shipped| shipped.pack).collect();
+        packs.dedup();
+        packs.into_iter().chain(SHIPPED.iter().map(|shipped| shipped.rule))
+    };
+    if let Some(name) = names.iter().find(|name| !known().any(|known| known == *name)) {
+        let known: Vec<_> = known().collect();
+        return Err(UnknownPack { name: name.clone(), hint: nearest::hint(name, known.iter().copied()) });
+    }
+    let asked = |shipped: &&Shipped| names.iter().any(|name| name == shipped.pack || name == shipped.rule);
+    let source = |shipped: &Shipped| Source { path: format!("library/{}/{}.rhai", shipped.pack, shipped.rule).into(), text: shipped.text.to_owned() };
+    Ok(SHIPPED.iter().filter(asked).map(source).collect())
+}

@@ -1,0 +1,171 @@
+//! The rules that are loaded, ready to be asked: what their scripts see in a call, and whether a group fires.
+//!
+//! Shared by all worker threads; asking changes nothing. A rule without functions costs nothing per call: it is data in the watch plan.
+
+use crate::check::{self, Firings};
+use crate::log::{Log, Mentioned};
+use crate::problem::{Problem, Refusal};
+use crate::sandbox::{self, Failure};
+use model::CallLog;
+use model::fold::ScriptView;
+use model::plan::{Decides, RuleSpec, Script};
+use model::window::{Checked, GroupView};
+use rhai::{AST, Dynamic, Engine, Map};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The rules of one load, in the order of their names. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct RuleSet(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    rules: Vec<Compiled>,
+    /// Those that see calls, with their slots.
+    seeing: Vec<(usize, usize)>,
+    scripts: usize,
+    mentioned: Mentioned,
+}
+
+/// One rule: its data, and its functions.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub spec: RuleSpec,
+    pub path: PathBuf,
+    pub ast: AST,
+    /// `None` when no function of the rule sees calls.
+    pub per_call: Option<PerCall>,
+    /// Where `fn check(w)` runs, when there is one.
+    pub per_check: Option<Engine>,
+}
+
+#[derive(Debug)]
+pub(crate) struct PerCall {
+    pub engine: Engine,
+    /// There is `fn applies(log)`.
+    pub applies: bool,
+    /// The watched signals of the user's own, by position; `None` without `fn signals(log)`.
+    pub signals: Option<Vec<String>>,
+    /// The fields of a call that the file names.
+    pub mentioned: Mentioned,
+}
+
+impl Default for RuleSet {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl RuleSet {
+    /// Gives script slots to the rules that have functions, in order.
+    pub(crate) fn new(mut rules: Vec<Compiled>) -> Self {
+        let mut scripts = 0;
+        let mut seeing = Vec::new();
+        let mut mentioned = Mentioned::default();
+        for (at, rule) in rules.iter_mut().enumerate() {
+            if rule.per_call.is_none() && rule.per_check.is_none() {
+                continue;
+            }
+            if rule.per_check.is_some() {
+                rule.spec.rule.decides = Decides::Check(scripts);
+            }
+            if let Some(per_call) = &rule.per_call {
+                rule.spec.script = Some(Script { slot: scripts, fingerprint: rule.spec.rule.fingerprint });
+                mentioned = mentioned.and(per_call.mentioned);
+                seeing.push((at, scripts));
+            }
+            scripts += 1;
+        }
+        Self(Arc::new(Rules { rules, seeing, scripts, mentioned }))
+    }
+
+    /// For the watch plan, in the order of the rules' names.
+    pub fn specs(&self) -> Vec<RuleSpec> {
+        self.0.rules.iter().map(|rule| rule.spec.clone()).collect()
+    }
+
+    /// Script slots: one for each rule with functions.
+    pub fn scripts(&self) -> usize {
+        self.0.scripts
+    }
+
+    /// What the scripts see in `call`: clears `views` and fills one for each slot.
+    ///
+    /// The slot of a rule whose functions see no calls stays at `applies` and means nothing. Cost: nothing but the slots when no function sees
+    /// calls; a rule's filter comes before its functions, and the call is shown to scripts once for all of them.
+    pub fn see(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>) {
+        views.clear();
+        views.resize(self.0.scripts, ScriptView { applies: true, ..ScriptView::default() });
+        let mut log = None;
+        for (at, slot) in &self.0.seeing {
+            let rule = &self.0.rules[*at];
+            views[*slot] = if rule.takes(call) {
+                let log = log.get_or_insert_with(|| Log::of(call, self.0.mentioned));
+                rule.view(log).unwrap_or(ScriptView { failed: true, ..ScriptView::default() })
+            } else {
+                ScriptView::default()
+            };
+        }
+    }
+
+    /// Whether `view` fires the rule at `rule` in the order of [`RuleSet::specs`]. A function of the view alone.
+    pub fn check(&self, rule: usize, view: &GroupView) -> Checked {
+        let Some(rule) = self.0.rules.get(rule) else {
+            return Checked::Failed(format!("there is no rule {rule} in this set"));
+        };
+        let Some(engine) = &rule.per_check else { return Checked::Quiet };
+        let w = check::view(rule.spec.watches.iter().map(|watch| watch.name.as_str()), &rule.spec.rule.group_by, view);
+        let firings = Firings::default();
+        match sandbox::run(engine, &rule.ast, "check", w, Dynamic::from(firings.clone())) {
+            Ok(_) => firings.loudest(rule.spec.rule.severity).map_or(Checked::Quiet, Checked::Fire),
+            Err(failure) => Checked::Failed(rule.failed(failure)),
+        }
+    }
+
+    /// Why the script of the rule at `rule` fails on `call`, for a person; `None` when it does not.
+    ///
+    /// `see` only tells that it failed, because it runs for every call.
+    pub fn failure(&self, rule: usize, call: &CallLog<'_>) -> Option<String> {
+        let rule = self.0.rules.get(rule)?;
+        if rule.per_call.is_none() || !rule.takes(call) {
+            return None;
+        }
+        rule.view(&Log::of(call, self.0.mentioned)).err().map(|failure| rule.failed(failure))
+    }
+}
+
+impl Compiled {
+    /// The part of the rule's filter that is data.
+    fn takes(&self, call: &CallLog<'_>) -> bool {
+        let environments = &self.spec.rule.environments;
+        (environments.is_empty() || environments.iter().any(|name| *name == call.environment)) && self.spec.applies.lets_through(call)
+    }
+
+    fn view(&self, log: &Log) -> Result<ScriptView, Failure> {
+        let mut view = ScriptView { applies: true, ..ScriptView::default() };
+        let Some(per_call) = &self.per_call else { return Ok(view) };
+        let wrong = |message: String| Failure { refusal: Refusal::new(message), at: rhai::Position::NONE };
+        if per_call.applies {
+            let answer = sandbox::run(&per_call.engine, &self.ast, "applies", Dynamic::from(log.clone()), Dynamic::UNIT)?;
+            view.applies = answer.as_bool().map_err(|kind| wrong(format!("fn applies returned {kind} and must return true or false")))?;
+        }
+        if let Some(signals) = per_call.signals.as_ref().filter(|_| view.applies) {
+            let answer = sandbox::run(&per_call.engine, &self.ast, "signals", Dynamic::from(log.clone()), Dynamic::UNIT)?;
+            let answer = answer.read_lock::<Map>().ok_or_else(|| wrong("fn signals must return a map of name to true or false".to_owned()))?;
+            for (bit, name) in signals.iter().enumerate() {
+                let Some(value) = answer.get(name.as_str()).filter(|value| !value.is_unit()) else { continue };
+                let holds = value.as_bool().map_err(|kind| wrong(format!("signal `{name}` is {kind} and must be true, false or ()")))?;
+                view.signals.applies |= 1 << bit;
+                view.signals.holds |= u32::from(holds) << bit;
+            }
+        }
+        Ok(view)
+    }
+
+    /// A failure as the problem of the rule's file that it is.
+    fn failed(&self, failure: Failure) -> String {
+        let Failure { refusal, at } = failure;
+        let (line, column) = (at.line().unwrap_or(1), at.position().unwrap_or(1).max(1));
+        Problem { path: self.path.clone(), line, column, message: refusal.message, hint: refusal.hint }.to_string()
+    }
+}

@@ -1,0 +1,133 @@
+//! A watch as a value of the language: `rate("fallback", "5m").expect(0.0, 0.05).only(#{ stage: "extraction" }).at_least(50)`.
+//!
+//! What can be judged from the arguments alone is judged here; whether a signal exists depends on the whole file, so its name stays a name.
+
+use crate::fields::filter;
+use crate::nearest;
+use crate::problem::Refusal;
+use model::Measure;
+use model::plan::{Filter, Range, TICK};
+use model::time::Span;
+use rhai::{Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
+
+/// Longer windows are refused: slices are kept in memory for the longest window.
+const WINDOW_MAX: Span = Span::from_secs(6 * 3600);
+
+/// Fewer calls than this say nothing of a rate or a measure, unless the rule says otherwise. A volume speaks from none.
+const AT_LEAST: u64 = 30;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub of: Of,
+    pub window: Span,
+    pub expect: Option<Range>,
+    pub only: Filter,
+    at_least: Option<u64>,
+    /// Of the call that made it.
+    pub at: Position,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Of {
+    Rate(String),
+    Quantile(Measure, f64),
+    Mean(Measure),
+    Volume,
+}
+
+type Made<T> = Result<T, Box<EvalAltResult>>;
+
+pub(crate) fn register(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Watch>("watch")
+        .register_fn("rate", |context: NativeCallContext<'_>, signal: Dynamic, window: Dynamic| -> Made<Watch> {
+            let signal = text(&signal, "a rate's signal", "rate(\"fallback\", \"5m\")")?;
+            Ok(Watch::new(&context, Of::Rate(signal), &window)?)
+        })
+        .register_fn("quantile", |context: NativeCallContext<'_>, measure: Dynamic, q: Dynamic, window: Dynamic| -> Made<Watch> {
+            Ok(Watch::new(&context, Of::Quantile(measure_named(&measure)?, share(&q)?), &window)?)
+        })
+        .register_fn("mean", |context: NativeCallContext<'_>, measure: Dynamic, window: Dynamic| -> Made<Watch> {
+            Ok(Watch::new(&context, Of::Mean(measure_named(&measure)?), &window)?)
+        })
+        .register_fn("volume", |context: NativeCallContext<'_>, window: Dynamic| -> Made<Watch> { Ok(Watch::new(&context, Of::Volume, &window)?) })
+        .register_fn("expect", |watch: Watch, low: Dynamic, high: Dynamic| -> Made<Watch> { Ok(watch.expecting(&low, &high)?) })
+        .register_fn("at_least", |watch: Watch, calls: Dynamic| -> Made<Watch> {
+            let calls = calls.as_int().ok().and_then(|calls| u64::try_from(calls).ok());
+            let calls = calls.ok_or_else(|| Refusal::new("at_least takes a number of calls").hint("as in .at_least(50)").about("at_least"))?;
+            Ok(Watch { at_least: Some(calls), ..watch })
+        })
+        .register_fn("only", |watch: Watch, entries: Map| -> Made<Watch> {
+            if entries.contains_key("environment") {
+                let refusal = Refusal::new("a watch is not filtered by environment");
+                return Err(refusal.hint("say it for the whole rule: environments: [\"production\"]").about("environment").into());
+            }
+            Ok(Watch { only: filter(entries)?, ..watch })
+        });
+}
+
+impl Watch {
+    fn new(context: &NativeCallContext<'_>, of: Of, window: &Dynamic) -> Result<Self, Refusal> {
+        Ok(Self { of, window: window_of(window)?, expect: None, only: Filter::default(), at_least: None, at: context.call_position() })
+    }
+
+    pub fn at_least(&self) -> u64 {
+        self.at_least.unwrap_or(if matches!(self.of, Of::Volume) { 0 } else { AT_LEAST })
+    }
+
+    fn expecting(self, low: &Dynamic, high: &Dynamic) -> Result<Self, Refusal> {
+        let (Some(low), Some(high)) = (number(low), number(high)) else {
+            return Err(Refusal::new("expect takes two numbers").hint("as in .expect(0.0, 0.05)").about("expect"));
+        };
+        if low > high {
+            return Err(Refusal::new(format!("the expected range {low} to {high} is empty")).hint("the lower end comes first").about("expect"));
+        }
+        if low < 0.0 {
+            return Err(Refusal::new(format!("expected at least {low}, and nothing here is ever below 0")).hint("begin at 0.0").about("expect"));
+        }
+        if matches!(self.of, Of::Rate(_)) && high > 1.0 {
+            return Err(Refusal::new(format!("a rate is never {high}")).hint("a rate lies in 0.0 to 1.0: 5 % is 0.05").about("expect"));
+        }
+        Ok(Self { expect: Some(Range { low, high }), ..self })
+    }
+}
+
+fn text(value: &Dynamic, what: &str, example: &str) -> Result<String, Refusal> {
+    value.clone().into_string().map_err(|_| Refusal::new(format!("{what} is a text in quotes")).hint(format!("as in {example}")))
+}
+
+fn number(value: &Dynamic) -> Option<f64> {
+    let number = value.as_float().ok().or_else(|| value.as_int().ok().map(|whole| whole as f64))?;
+    number.is_finite().then_some(number)
+}
+
+fn measure_named(value: &Dynamic) -> Result<Measure, Refusal> {
+    let name = text(value, "a measure", "mean(\"latency_ms\", \"5m\")")?;
+    let known = Measure::ALL.map(Measure::name);
+    Measure::parse(&name)
+        .ok_or_else(|| Refusal::new(format!("unknown measure `{name}`")).hint(nearest::hint(&name, known.iter().copied())).about(name.as_str()))
+}
+
+fn share(value: &Dynamic) -> Result<f64, Refusal> {
+    match number(value) {
+        Some(q) if q > 0.0 && q < 1.0 => Ok(q),
+        Some(q) if q > 1.0 && q < 100.0 => {
+            Err(Refusal::new(format!("{q} is no quantile")).hint(format!("quantiles lie between 0 and 1: did you mean {}?", q / 100.0)))
+        }
+        _ => Err(Refusal::new("a quantile is a number between 0 and 1").hint("as in quantile(\"latency_ms\", 0.95, \"5m\")")),
+    }
+}
+
+fn window_of(value: &Dynamic) -> Result<Span, Refusal> {
+    const EXAMPLE: &str = "windows are written like \"30s\", \"5m\" or \"1h\": whole tens of seconds, at most \"6h\"";
+    let Ok(written) = value.clone().into_string() else {
+        return Err(Refusal::new("a window is a text in quotes").hint(EXAMPLE));
+    };
+    let refuse = |why: String| Err(Refusal::new(why).hint(EXAMPLE).about(written.as_str()));
+    match Span::parse(&written) {
+        None => refuse(format!("`{written}` is no window")),
+        Some(span) if span > WINDOW_MAX => refuse(format!("a window of {span} is longer than this version keeps")),
+        Some(span) if span < TICK || span.millis() % TICK.millis() != 0 => refuse(format!("a window of {span} is not made of whole ticks of {TICK}")),
+        Some(span) => Ok(span),
+    }
+}

@@ -1,0 +1,158 @@
+//! The words of a rule file with their places: names and strings, comments left out.
+//!
+//! Rhai tells where a call stands and not where its arguments do; this finds them, so that an error points at the word it is about.
+//! It also tells which fields of a call a file mentions at all.
+
+/// Line and column, both from 1; columns count characters.
+pub(crate) type Place = (usize, usize);
+
+#[derive(Debug, PartialEq)]
+struct Word<'t> {
+    text: &'t str,
+    place: Place,
+    /// Followed by a colon: the name of a map's entry.
+    entry: bool,
+    /// A name after a dot.
+    property: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Words<'t>(Vec<Word<'t>>);
+
+impl<'t> Words<'t> {
+    pub fn of(text: &'t str) -> Self {
+        let mut words = Vec::new();
+        let mut scan = Scan { text, at: 0, place: (1, 1) };
+        while let Some(next) = scan.peek() {
+            let (from, place) = (scan.at, scan.place);
+            let property = text[..from].ends_with('.') && !text[..from].ends_with("..");
+            if next.is_alphabetic() || next == '_' {
+                scan.skip_while(|c| c.is_alphanumeric() || c == '_');
+                words.push(Word { text: &text[from..scan.at], place, entry: scan.colon_follows(), property });
+            } else if next == '"' || next == '`' {
+                scan.skip();
+                let inside = scan.at;
+                scan.skip_string(next);
+                let inner = &text[inside..scan.at];
+                scan.skip();
+                words.push(Word { text: inner, place, entry: scan.colon_follows(), property: false });
+                if next == '`' {
+                    // What a template string names counts as named; its places are near enough.
+                    words.extend(Self::of(inner).0.into_iter().map(|word| Word { place, entry: false, ..word }));
+                }
+            } else if scan.rest().starts_with("//") {
+                scan.skip_while(|c| c != '\n');
+            } else if scan.rest().starts_with("/*") {
+                let end = scan.rest().find("*/").map_or(scan.rest().len(), |end| end + 2);
+                let to = scan.at + end;
+                while scan.at < to {
+                    scan.skip();
+                }
+            } else if next.is_ascii_digit() {
+                scan.skip_while(|c| c.is_alphanumeric() || c == '_');
+            } else {
+                scan.skip();
+            }
+        }
+        Self(words)
+    }
+
+    /// How often the file says `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.0.iter().filter(|word| word.text == text).count()
+    }
+
+    /// The first `text` at or after `from`.
+    pub fn find(&self, from: Place, text: &str) -> Option<Place> {
+        self.0.iter().find(|word| word.place >= from && word.text == text).map(|word| word.place)
+    }
+
+    /// The first map entry named `text` at or after `from`.
+    pub fn entry(&self, from: Place, text: &str) -> Option<Place> {
+        self.0.iter().find(|word| word.place >= from && word.entry && word.text == text).map(|word| word.place)
+    }
+
+    /// Every name that follows a dot, each once, sorted.
+    pub fn properties(&self) -> Vec<&'t str> {
+        let mut names: Vec<_> = self.0.iter().filter(|word| word.property).map(|word| word.text).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Where the function `name` is defined.
+    pub fn function(&self, name: &str) -> Option<Place> {
+        self.0.windows(2).find(|pair| pair[0].text == "fn" && pair[1].text == name).map(|pair| pair[1].place)
+    }
+}
+
+struct Scan<'t> {
+    text: &'t str,
+    at: usize,
+    place: Place,
+}
+
+impl<'t> Scan<'t> {
+    fn rest(&self) -> &'t str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn skip(&mut self) {
+        if let Some(c) = self.peek() {
+            self.at += c.len_utf8();
+            self.place = if c == '\n' { (self.place.0 + 1, 1) } else { (self.place.0, self.place.1 + 1) };
+        }
+    }
+
+    fn skip_while(&mut self, wanted: impl Fn(char) -> bool) {
+        while self.peek().is_some_and(&wanted) {
+            self.skip();
+        }
+    }
+
+    /// To the closing quote, which stays.
+    fn skip_string(&mut self, quote: char) {
+        while let Some(c) = self.peek() {
+            if c == quote {
+                return;
+            }
+            self.skip();
+            if c == '\\' && quote == '"' {
+                self.skip();
+            }
+        }
+    }
+
+    fn colon_follows(&self) -> bool {
+        let rest = self.rest().trim_start();
+        rest.starts_with(':') && !rest.starts_with("::")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_strings_have_places_and_comments_are_passed_over() {
+        let words = Words::of("// name: no\nrule(#{\n  name: \"é\", /* watch: */ watch : x(\"na\\\"me\"), t: `a ${log.stage}` });\nfn check(w) {}");
+        assert_eq!(words.entry((1, 1), "name"), Some((3, 3)));
+        assert_eq!(words.find((3, 4), "é"), Some((3, 9)));
+        assert_eq!(words.entry((1, 1), "watch"), Some((3, 27)));
+        assert_eq!(words.count("stage"), 1);
+        assert_eq!(words.function("check"), Some((4, 4)));
+        assert_eq!(words.count("no"), 0);
+        assert_eq!(Words::of("log?.a.b(c) + d[0].e 1..f").properties(), ["a", "b", "e"]);
+    }
+
+    #[test]
+    fn broken_files_end_too() {
+        for text in ["\"open", "/* open", "`open ${", "\"\\", "`"] {
+            Words::of(text);
+        }
+    }
+}

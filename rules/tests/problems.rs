@@ -1,0 +1,139 @@
+//! Every mistake in a rule file is found at load, at its place, with the way out.
+
+use std::fmt::Write;
+use streamgauge_rules::{Source, load};
+
+fn source(path: &str, text: &str) -> Source {
+    Source { path: path.into(), text: text.to_owned() }
+}
+
+/// The problems of one file as people see them.
+fn problems(text: &str) -> String {
+    let loaded = load(&[source("r.rhai", text)]);
+    assert_eq!(loaded.problems.is_empty(), loaded.rules.specs().len() == 1, "a file is a rule or a problem, not both: {text}");
+    let mut shown = String::new();
+    for problem in loaded.problems {
+        writeln!(shown, "{problem}").expect("strings take text");
+    }
+    shown
+}
+
+#[track_caller]
+fn check(text: &str, expected: &str) {
+    let got = problems(text);
+    assert!(got.starts_with(expected), "file:\n{text}\ngot:\n{got}\nexpected:\n{expected}");
+}
+
+const RULE: &str = "rule(#{ name: \"r\", watch: rate(\"retry\", \"5m\").expect(0.0, 0.1) });\n";
+
+#[test]
+fn a_good_rule_has_none() {
+    check(RULE, "");
+    assert_eq!(problems(RULE), "");
+}
+
+#[test]
+fn fields_are_named_with_their_nearest() {
+    check(
+        "rule(#{\n    name: \"r\",\n    chanel: \"#x\",\n    watch: rate(\"retry\", \"5m\").expect(0, 1),\n});",
+        "r.rhai:3:5: unknown field `chanel` of rule(#{ … })\nhint: did you mean `channel`? known: name, severity,",
+    );
+    check(
+        "rule(#{ name: \"r\", severity: \"critcal\",\n watch: rate(\"retry\", \"5m\").expect(0, 1) });",
+        "r.rhai:1:20: unknown severity `critcal`\nhint: did you mean `critical`? known: info, warning, critical\n",
+    );
+    check("rule(#{ watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:1: a rule needs a name\nhint: add name:");
+    check("rule(#{ name: \"r\" });", "r.rhai:1:1: a rule needs something to watch\nhint:");
+    check("rule(#{ name: \"a b\", watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:9: `a b` cannot be a rule's name\nhint: letters");
+    check("rule(#{ name: \"r\", hold: 30, watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:20: hold is a length of time in quotes\n");
+    check("rule(#{ name: \"r\", hold: \"soon\", watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:20: `soon` is no length of time\n");
+    check(
+        "rule(#{ name: \"r\", group_by: [\"stage\", \"stage\"], watch: rate(\"retry\", \"5m\").expect(0, 1) });",
+        "r.rhai:1:20: group_by names `stage` twice\n",
+    );
+    check(
+        "rule(#{ name: \"r\", environment: \"test\", watch: rate(\"retry\", \"5m\").expect(0, 1) });",
+        "r.rhai:1:20: unknown field `environment` of rule(#{ … })\nhint: environments:",
+    );
+    check(
+        "rule(#{ name: \"r\", environments: [\"a\"], applies: #{ environment: \"b\" }, watch: rate(\"retry\", \"5m\").expect(0, 1) });",
+        "r.rhai:1:20: the environments are given twice\n",
+    );
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let got = problems("rule(#{ name: \"r\", no_data: \"maybe\",\n runbok: \"x\",\n watch: rate(\"retri\", \"5m\").expect(0, 1) });");
+    let lines: Vec<_> = got.lines().filter(|line| !line.starts_with("hint")).collect();
+    assert_eq!(
+        lines,
+        ["r.rhai:1:20: unknown no_data `maybe`", "r.rhai:2:2: unknown field `runbok` of rule(#{ … })", "r.rhai:3:14: unknown signal `retri`"]
+    );
+}
+
+#[test]
+fn watches_are_checked_at_their_words() {
+    let watch = |watch: &str| format!("rule(#{{ name: \"r\",\n  watch: {watch} }});");
+    check(&watch("rate(\"fallbak\", \"5m\").expect(0, 1)"), "r.rhai:2:15: unknown signal `fallbak`\nhint: did you mean `fallback`? known: error,");
+    check(&watch("mean(\"latency\", \"5m\").expect(0, 1)"), "r.rhai:2:15: unknown measure `latency`\nhint: did you mean `latency_ms`? known:");
+    check(&watch("rate(\"retry\", \"5 minutes\").expect(0, 1)"), "r.rhai:2:24: `5 minutes` is no window\nhint: windows are written like");
+    check(&watch("rate(\"retry\", \"15s\").expect(0, 1)"), "r.rhai:2:24: a window of 15s is not made of whole ticks of 10s\nhint:");
+    check(&watch("rate(\"retry\", \"1d\").expect(0, 1)"), "r.rhai:2:24: a window of 1d is longer than this version keeps\nhint:");
+    check(&watch("rate(\"retry\", 300).expect(0, 1)"), "r.rhai:2:10: a window is a text in quotes\nhint:");
+    check(&watch("rate(\"retry\")"), "r.rhai:2:10: `rate` is not written like this here\nhint: it is rate(signal, window)");
+    check(&watch("rte(\"retry\", \"5m\")"), "r.rhai:2:10: there is no function `rte` for these values\nhint: did you mean `rate`?");
+    check(&watch("rate(\"retry\", \"5m\").expect(0, 5)"), "r.rhai:2:30: a rate is never 5\nhint: a rate lies in 0.0 to 1.0: 5 % is 0.05");
+    check(&watch("rate(\"retry\", \"5m\").expect(0.5, 0.1)"), "r.rhai:2:30: the expected range 0.5 to 0.1 is empty\n");
+    check(
+        &watch("rate(\"retry\", \"5m\").expekt(0.5, 0.1)"),
+        "r.rhai:2:30: there is no function `expekt` for these values\nhint: did you mean `expect`?",
+    );
+    check(
+        &watch("quantile(\"latency_ms\", 95, \"5m\").expect(0, 1)"),
+        "r.rhai:2:10: 95 is no quantile\nhint: quantiles lie between 0 and 1: did you mean 0.95?",
+    );
+    check(&watch("rate(\"retry\", \"5m\").only(#{ environment: \"a\" })"), "r.rhai:2:38: a watch is not filtered by environment\nhint:");
+    check(&watch("#{ a: 5 }"), "r.rhai:2:13: `a` is not a watch\n");
+    check(&watch("#{ group: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `group`");
+    check(
+        &watch("rate(\"retry\", \"5m\")"),
+        "r.rhai:2:10: nothing says when this rule fires\nhint: give the watch `.expect(low, high)`, or write `fn check(w)`",
+    );
+    check(&watch("#{ a: volume(\"5m\").expect(1, 2), b: volume(\"5m\") }"), "r.rhai:2:46: nothing says when `b` fires\n");
+}
+
+#[test]
+fn functions_are_checked_by_name_and_parameters() {
+    check(&format!("{RULE}fn check() {{ }}"), "r.rhai:2:4: fn check has 0 parameters and must have one\nhint: write fn check(w) { … }");
+    check(&format!("{RULE}fn applies(a, b) {{ true }}"), "r.rhai:2:4: fn applies has 2 parameters");
+    check(&format!("{RULE}fn aplies(log) {{ true }}"), "r.rhai:2:4: nothing calls fn aplies\nhint: did you mean `applies`?");
+    assert_eq!(problems(&format!("{RULE}fn checks(x) {{ x > 1 }} fn check(w) {{ if checks(2) {{ fire(\"x\") }} }}")), "");
+    check(
+        "rule(#{ name: \"r\", watch: rate(\"no_fcts\", \"5m\").expect(0, 1) });\nfn signals(log) { #{ no_facts: true } }",
+        "r.rhai:1:32: `no_fcts` is no built-in signal, and fn signals(log) does not mention it\n",
+    );
+}
+
+#[test]
+fn syntax_errors_say_where_and_how() {
+    check(&format!("{RULE}fn applies(call) {{ call.stage == \"x\" }}"), "r.rhai:2:12: ");
+    for text in ["fn applies(call) { true }", "fn applies(log) { call.stage == \"x\" }"] {
+        let got = problems(&format!("{RULE}{text}"));
+        assert!(got.contains("the variable is `log`"), "{got}");
+    }
+    check("rule(#{ name: \"r\", ", "r.rhai:1:");
+    check(&format!("{RULE}fn check(w) {{ if x > 1 {{ }} }}"), "r.rhai:2:18: `x` is not known here\nhint: a function sees its own argument");
+    check("// nothing but a comment", "r.rhai:1:1: the file says no rule\nhint: begin with rule(");
+    check(&format!("{RULE}rule(#{{}});"), "r.rhai:2:1: a second rule(…) in one file\nhint: one file is one rule");
+    check("rule(5);", "r.rhai:1:1: rule takes a map of fields\n");
+}
+
+#[test]
+fn of_two_rules_with_one_name_the_later_is_refused_and_the_rest_stays() {
+    let loaded =
+        load(&[source("a.rhai", RULE), source("b.rhai", "rule("), source("c.rhai", RULE), source("d.rhai", &RULE.replace("\"r\"", "\"s\""))]);
+    assert_eq!(loaded.rules.specs().iter().map(|spec| spec.rule.name.clone()).collect::<Vec<_>>(), ["r", "s"]);
+    let shown: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert!(shown[0].starts_with("b.rhai:1:"), "{shown:?}");
+    assert_eq!(shown[1], "c.rhai:1:9: there is a rule `r` already, in a.rhai\nhint: give one of them another name");
+}
