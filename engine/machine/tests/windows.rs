@@ -258,3 +258,241 @@ fn a_plan_with_a_longer_window_takes_back_groups_that_were_forgotten() {
     play.play("3h stage=b\n5h stage=b");
     assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
 }
+
+#[test]
+fn the_clock_follows_elapsed_time_so_that_an_alert_ends_when_calls_stop() {
+    let ends = |mode| plan(vec![no_data(mode, errors())]);
+    let script = "1s stage=a error x9";
+    // 5 s of grace, and the tick closes at 10 s.
+    check(ends(NoData::Ok), &format!("{script}\n14999ms elapse"), &[]);
+    let fired = "10s fired errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)";
+    check(ends(NoData::Ok), &format!("{script}\n15s elapse"), &[fired]);
+    let resolved = "1m10s resolved errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)";
+    check(ends(NoData::Ok), &format!("{script}\n15s elapse\n1m14s elapse\n1m15s elapse\n2h elapse"), &[fired, resolved]);
+    // At one go it is the same.
+    check(ends(NoData::Ok), &format!("{script}\n2h elapse"), &[fired, resolved]);
+}
+
+#[test]
+fn an_alert_ends_when_good_calls_go_on() {
+    check(
+        plan(vec![held(0, 20, errors())]),
+        "
+        1s stage=a error x9
+        12s stage=a
+        1m1s stage=a x3
+        1m11s stage=a
+        1m21s stage=a
+        1m31s stage=a
+        1m41s stage=a",
+        &[
+            "10s fired errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)",
+            "1m30s resolved errors[a]: error rate 90 % is above the expected 0 % to 20 % (#2 #1)",
+        ],
+    );
+}
+
+#[test]
+fn an_empty_window_means_what_no_data_says() {
+    let script = "
+        1s stage=a error x9
+        1s stage=b x9
+        26h elapse";
+    let fired = "10s fired errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)";
+    let of = |mode, lines: &[&str]| check(plan(vec![no_data(mode, errors())]), script, lines);
+    of(NoData::Ok, &[fired, "1m10s resolved errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)"]);
+    // A day after the last tick that had data, at 1m.
+    of(NoData::Keep, &[fired, "1d1m10s went_quiet errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)"]);
+    of(NoData::Alert, &[fired, "1m10s fired errors[b]: no data ()"]);
+}
+
+#[test]
+fn too_few_calls_are_no_data_too() {
+    let spec = |mode| {
+        let mut spec = no_data(mode, errors());
+        spec.watches[0].at_least = 5;
+        plan(vec![spec])
+    };
+    let script = "
+        1s stage=a error x9
+        1m1s stage=a error
+        1m11s stage=a error";
+    let fired = "10s fired errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)";
+    check(spec(NoData::Keep), script, &[fired]);
+    check(spec(NoData::Ok), script, &[fired, "1m10s resolved errors[a]: error rate 100 % is above the expected 0 % to 20 % (#2 #1)"]);
+}
+
+#[test]
+fn calls_beyond_the_series_are_counted_under_other() {
+    let windows = Windows { series_max: 40, ..Windows::default() };
+    let mut play = Play::new(Plan::new(windows, vec![errors()]));
+    play.play("1s stage=a\n2s stage=b\n3s stage=c error x6\n4s stage=d\n5s stage=a\n11s stage=c");
+    assert_eq!(play.machine.ledger().overflowed, 8);
+    let groups = |play: &Play| -> Vec<(String, u64)> {
+        let open = play.machine.open("default", zero()).expect("it has calls");
+        let mut sums = BTreeMap::new();
+        for (labels, cell) in open.blocks.into_iter().flat_map(|block| block.groupings).flat_map(|grouping| grouping.cells) {
+            *sums.entry(labels[0].clone()).or_default() += cell.calls;
+        }
+        sums.into_iter().collect()
+    };
+    assert_eq!(groups(&play), [(OTHER.to_owned(), 8), ("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!(play.lines, ["10s fired errors[(other)]: error rate 86 % is above the expected 0 % to 20 % (#4 #3)"]);
+    // Once the others are forgotten, there are series for new groups.
+    play.play("30m stage=a\n3h stage=c x2");
+    assert_eq!((play.machine.ledger().overflowed, groups(&play)), (8, vec![("c".to_owned(), 2)]));
+}
+
+#[test]
+fn an_environment_beyond_the_bound_is_malformed() {
+    let mut play = Play::new(plan(vec![]));
+    let script: String = (0..66).map(|at| format!("1s environment=e{at:02}\n")).collect();
+    play.play(&script);
+    assert_eq!(play.lines, ["dead letter 65: too_many_environments", "dead letter 66: too_many_environments"]);
+    assert_eq!((play.machine.ledger().malformed(), play.machine.ledger().counted), (2, 64));
+}
+
+#[test]
+fn a_changed_plan_keeps_what_did_not_change() {
+    let other = || rule("rate", &[Key::Stage], vec![expect(0.0, 0.1, watch("w", rate(Signal::Error), 60))]);
+    let changed = || {
+        let mut spec = other();
+        spec.rule.fingerprint += 1;
+        spec
+    };
+    let users = || rule("users", &[Key::User], vec![watch("w", rate(Signal::Error), 60)]);
+    let mut play = Play::new(plan(vec![other(), errors(), users()]));
+    play.play("1s stage=a user_id=u error x9\n11s stage=a user_id=u");
+    let (was, now) = ("above the expected 0 % to 10 % (#2 #1)", "above the expected 0 % to 20 % (#2 #1)");
+    assert_eq!(play.lines, [format!("10s fired rate[a]: error rate 100 % is {was}"), format!("10s fired errors[a]: error rate 100 % is {now}")]);
+    play.lines.clear();
+    // `errors` moves to the front and stays; `rate` has another text; the grouping of `users` goes.
+    play.restart(plan(vec![errors(), changed()]));
+    assert_eq!(play.lines, [format!("10s rule_changed rate[a]: error rate 100 % is {was}")]);
+    assert_eq!(play.machine.alerts().map(|view| view.rule.name.as_str()).collect::<Vec<_>>(), ["errors"]);
+    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
+    play.lines.clear();
+    // The windows still hold the nine errors, so the changed rule fires at once, as another alert.
+    play.play("21s stage=a\n1m31s stage=a\n1m41s stage=a");
+    assert_eq!(
+        play.lines,
+        [
+            format!("20s fired rate[a]: error rate 90 % is {was}"),
+            format!("1m20s resolved errors[a]: error rate 82 % is {now}"),
+            format!("1m20s resolved rate[a]: error rate 82 % is {was}"),
+        ]
+    );
+}
+
+#[test]
+fn a_new_width_of_slices_seals_the_old_ones_and_counts_no_call_twice() {
+    let mut play = Play::new(plan(vec![errors()]));
+    play.play("1s stage=a error x9\n11s stage=a");
+    play.restart(Plan::new(Windows { slice: Span::from_secs(2), ..Windows::default() }, vec![errors()]));
+    assert_eq!(
+        play.sealed.values().map(|block| (block.start.since(zero()), block.width)).collect::<Vec<_>>(),
+        [(Span::ZERO, Span::from_secs(5)), (Span::from_secs(10), Span::from_secs(5)),]
+    );
+    // A call into time that is sealed is late; later ones count.
+    play.play("12s stage=a\n25s stage=a\n1m30s stage=a");
+    let ledger = play.machine.ledger();
+    assert_eq!((ledger.counted, ledger.in_window, ledger.late), (13, 12, 1));
+    let open = play.machine.open("default", zero()).expect("it has calls").blocks;
+    let calls = play.sealed.values().chain(&open).flat_map(|block| &block.groupings).flat_map(|grouping| &grouping.cells).map(|(_, cell)| cell.calls);
+    assert_eq!(calls.sum::<u64>(), 12);
+}
+
+/// One call of a random stream.
+struct Call {
+    slice: Timestamp,
+    stage: &'static str,
+    failed: bool,
+    latency: Option<u64>,
+}
+
+/// What a rule saw is what a sum over the calls themselves says.
+fn compare(seed: u64, plan: &Plan, counted: &[Call], asked: &CheckRequest) {
+    let rule = &plan.rules[asked.rule];
+    let stages: std::collections::BTreeSet<_> = counted.iter().map(|call| call.stage).collect();
+    let longest = rule.watches.iter().map(|watch| watch.window).max().expect("every rule watches something");
+    let heard = stages.into_iter().filter(|stage| counted.iter().any(|call| call.stage == *stage && call.slice >= asked.at - longest));
+    let heard: Vec<_> = heard.map(|stage| vec![stage.to_owned()]).collect();
+    assert_eq!(asked.groups.iter().map(|group| group.labels.clone()).collect::<Vec<_>>(), heard, "seed {seed}: groups at {}", asked.at);
+    for group in &asked.groups {
+        for (watch, seen) in rule.watches.iter().zip(&group.observations) {
+            let held: Vec<_> = counted.iter().filter(|call| call.stage == group.labels[0] && call.slice >= asked.at - watch.window).collect();
+            let mut latencies: Vec<u64> = held.iter().filter_map(|call| call.latency).collect();
+            latencies.sort_unstable();
+            let (calls, failed) = (held.len() as u64, held.iter().filter(|call| call.failed).count() as u64);
+            let (holds, of, value) = match &watch.statistic {
+                Statistic::Rate(_) => (failed, calls, (calls > 0).then(|| failed as f64 / calls as f64)),
+                Statistic::Volume => (calls, calls, Some(calls as f64)),
+                Statistic::Mean(_) => {
+                    let count = latencies.len() as u64;
+                    (count, count, (count > 0).then(|| latencies.iter().sum::<u64>() as f64 / count as f64))
+                }
+                Statistic::Quantile(_, q) => {
+                    let mut buckets = Buckets::default();
+                    latencies.iter().for_each(|latency| buckets.record(*latency));
+                    let value = Quantiles::new().of(&buckets, [*q]).map(|[value]| value as f64);
+                    if let Some(value) = value {
+                        let exact = latencies[((q * latencies.len() as f64).ceil() as usize).max(1) - 1] as f64;
+                        assert!((exact..=exact * 1.01 + 1.0).contains(&value), "seed {seed}: {value} for {exact}");
+                    }
+                    (latencies.len() as u64, latencies.len() as u64, value)
+                }
+            };
+            let ours = Observation { value, holds, calls: of, low: seen.low, high: seen.high, expected: None, drifted: None };
+            assert_eq!(*seen, ours, "seed {seed}: {} of {:?} at {}", watch.name, group.labels, asked.at);
+        }
+    }
+}
+
+#[test]
+fn windows_hold_what_the_calls_in_them_add_up_to() {
+    let statistics = vec![
+        watch("rate", rate(Signal::Error), 60),
+        watch("p90", Statistic::Quantile(Measure::LatencyMs, 0.9), 120),
+        watch("mean", Statistic::Mean(Measure::LatencyMs), 30),
+        watch("volume", Statistic::Volume, 10),
+    ];
+    let plan = plan(vec![checked(0, rule("any", &[Key::Stage], statistics))]);
+    let mut ticks = 0;
+    for seed in 0..40 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut machine = Machine::new(plan.clone(), 0);
+        let mut counted: Vec<Call> = Vec::new();
+        let (mut stamp, mut clock) = (zero(), zero());
+        for sequence in 1..400 {
+            stamp = stamp + Span::from_millis(if rng.u32(0..40) == 0 { rng.u64(0..200_000) } else { rng.u64(0..3_000) });
+            let time = stamp - Span::from_millis(if rng.u32(0..4) == 0 { rng.u64(0..70_000) } else { rng.u64(0..2_000) });
+            let call = Call {
+                slice: time.floor(plan.windows.slice),
+                stage: ["a", "b", "c"][rng.usize(0..3)],
+                failed: rng.bool(),
+                latency: rng.bool().then(|| rng.u64(0..100_000)),
+            };
+            let latency = call.latency.map_or(String::new(), |latency| format!(r#","latency_ms":{latency}"#));
+            let status = if call.failed { 500 } else { 200 };
+            let payload = format!(r#"{{"id":"c","time":{},"model":"m","stage":"{}","status_code":{status}{latency}}}"#, time.millis(), call.stage);
+            let mut effects = Vec::new();
+            machine.apply(Input::Folded(fold(&plan, [(sequence, stamp, payload.as_bytes())])), &mut effects);
+            // Ticks that this call closed do not hold it yet.
+            for effect in effects {
+                if let Effect::Check(asked) = effect {
+                    compare(seed, &plan, &counted, &asked);
+                    ticks += 1;
+                    let results = asked.groups.iter().map(|_| Checked::Quiet).collect();
+                    machine.apply(Input::Checked { environment: asked.environment, at: asked.at, rule: asked.rule, results }, &mut Vec::new());
+                }
+            }
+            clock = if sequence == 1 { time } else { clock.max(time) };
+            let sealed = (clock.floor(model::plan::TICK) - plan.windows.lateness).floor(plan.windows.slice);
+            if call.slice >= sealed {
+                counted.push(call);
+            }
+        }
+        assert_eq!(machine.ledger().in_window, counted.len() as u64, "seed {seed}");
+    }
+    assert!(ticks > 1_000, "only {ticks} ticks");
+}

@@ -66,6 +66,8 @@ struct Server {
 pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Fault> {
     let folder = tempfile::tempdir().map_err(|error| Fault::plain(format!("cannot make a temporary folder: {error}")))?;
     config.store.path = folder.path().join("store");
+    // The shipped rules alone: the demo is the same in every folder.
+    config.rules.path = folder.path().join("rules");
     config.nats.stream = "LLM_CALLS".to_owned();
     if crate::http::bind(config.http.listen).await.is_err() {
         config.http.listen.set_port(0);
@@ -165,8 +167,8 @@ async fn story(args: &Demo, running: &Running, out: &mut Out) -> Result<bool, Fa
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 say(format!(
                     "  Alerted {} after the first bad answer, resolved {} after the fix (event time); {:.0} s in all.",
-                    alert.fired.since(first_bad),
-                    alert.at.since(fix),
+                    whole_seconds(alert.fired.since(first_bad)),
+                    whole_seconds(alert.at.since(fix)),
                     began.elapsed().as_secs_f64()
                 ));
                 return Ok(true);
@@ -219,6 +221,10 @@ async fn counted(running: &Running, calls: u64) -> Result<(), Fault> {
 
 async fn alerts(running: &Running) -> Result<Vec<machine::Notification>, Fault> {
     Ok(running.store.ask(|db| db.alerts(50)).await?.into_iter().map(|(_, notification)| notification).collect())
+}
+
+fn whole_seconds(span: Span) -> Span {
+    Span::from_secs(span.millis() / 1000)
 }
 
 fn clock(at_ms: i64) -> String {

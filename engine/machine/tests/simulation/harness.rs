@@ -193,6 +193,13 @@ impl<'w> Harness<'w> {
         if let Some((position, _)) = self.disk.journal.get(life.journaled) {
             end = end.min(entries.partition_point(|entry| entry.sequence <= *position));
         }
+        // A pause is where live batches end, and where time can elapse.
+        let pauses = |two: &[Entry]| two[1].stamp.since(two[0].stamp) > Span::from_secs(6);
+        if self.rng.bool()
+            && let Some(at) = entries[next..end].windows(2).position(pauses)
+        {
+            end = next + at + 1;
+        }
         let delivered = entries.get(next.saturating_sub(again)..end).unwrap_or_default();
         let taken: Vec<&Entry> = delivered.iter().filter(|entry| entry.sequence > life.read || self.bug == Some(Bug::TakesRedeliveries)).collect();
         let Some(last) = taken.last() else { return Ok(next < entries.len()) };

@@ -86,14 +86,15 @@ impl World {
 
 impl Generator<'_> {
     fn episode(&mut self) {
+        let crowding = self.size.strange_environments > 0 && self.rng.u32(0..4) == 0;
         let trouble = match self.rng.u32(0..20) {
+            _ if crowding => Trouble::ManyEnvironments,
             0..=6 => Trouble::Calm,
             7..=9 => Trouble::Errors,
             10..=11 => Trouble::Fallbacks,
             12..=13 => Trouble::BadJson,
             14..=15 => Trouble::Slow,
             16 => Trouble::ManyGroups,
-            17 if self.size.strange_environments > 0 => Trouble::ManyEnvironments,
             _ => Trouble::Vanishing,
         };
         let episode = Episode {
