@@ -11,6 +11,8 @@ use crate::error::Fault;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// Watches LLM calls on a NATS subject and tells Slack when a rate leaves its expected range.
 #[derive(Debug, Parser)]
@@ -63,11 +65,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // The terminal belongs to the demo's messages; the log of everything else goes to standard error.
     let level = if matches!(cli.command, Command::Demo(_)) && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    // Libraries speak up only when something is wrong.
+    let targets = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("streamgauge", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::plain(format!("cannot start threads: {error}"))),
@@ -103,7 +104,6 @@ fn fail(fault: &Fault) -> ExitCode {
 }
 
 /// Prints a line for the person who typed the command.
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write;
     // A reader that went away (`| head`) is no error.

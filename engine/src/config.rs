@@ -160,7 +160,7 @@ impl Config {
         };
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|why| {
-            let hint = "every key has a default, so the file may be left out".to_owned();
+            let hint = "check the path after --config; every key has a default, so the file may be left out".to_owned();
             ConfigErrors::new(vec![ConfigError { place: Place::WholeFile(name.as_str().into()), what: format!("cannot read it: {why}"), hint }])
         })?;
         Self::assemble(Node::parse(&name, &text)?, path.parent().unwrap_or(Path::new("")), environment, sets)

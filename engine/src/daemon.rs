@@ -62,9 +62,13 @@ pub struct Daemon {
     pub journal: Journal,
     /// The last journal entry that is applied, by number.
     pub journaled: i64,
+    /// When the stream was made, where the store does not know it yet.
+    pub new_stream: Option<Timestamp>,
     /// `None` where malformed logs are only counted: there is no server to keep them.
     pub dead: Option<DeadLetters>,
     pub retention: Span,
+    /// Bytes that the store's file may hold.
+    pub store_max: u64,
     /// Wakes the outbox.
     pub wake: Arc<Notify>,
     pub pulse: Arc<Pulse>,
@@ -139,11 +143,15 @@ impl Daemon {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut saving = Saving::new(self.machine.position());
-        let mut rolled_up = Instant::now();
         let mut draining = false;
         let mut effects = std::mem::take(&mut self.first_effects);
         self.replay_journal(None, &mut effects);
         self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
+        if let Some(created) = self.new_stream.take() {
+            let (position, body) = (self.machine.position(), self.machine.snapshot());
+            self.store.ask(move |db| db.take_up(created, position, &body)).await?;
+            self.pulse.committed.store(position, Ordering::Relaxed);
+        }
         let mut last_heard = Instant::now();
         let mut caught_up = false;
         loop {
@@ -157,6 +165,17 @@ impl Daemon {
                     draining = true;
                     debug!(asked = changed.is_ok(), "draining");
                 }
+                // Before the work that never ends while the engine catches up.
+                _ = beat.tick() => {
+                    if self.follows_time && caught_up && folding.is_empty() && last_heard.elapsed() >= BEAT {
+                        self.elapse(&mut checking).await?;
+                    }
+                    saving.finished(&self.pulse)?;
+                    if saving.due(self.machine.position(), self.applied()) {
+                        self.save(&mut saving).await?;
+                    }
+                }
+                Some(reading) = readings.recv() => reading(&self.machine),
                 Some(done) = checking.next(), if !checking.is_empty() => {
                     let (request, results) = done.map_err(|error| Fault::plain(format!("a rule check ended unexpectedly: {error}")))?;
                     let mut effects = Vec::new();
@@ -170,7 +189,6 @@ impl Daemon {
                     self.folded(folded, &envelopes, took, &mut checking).await?;
                     self.pulse.pending.store(pending, Ordering::Relaxed);
                 }
-                Some(reading) = readings.recv() => reading(&self.machine),
                 batch = batches.recv(), if room => match batch {
                     Some(batch) if batch.envelopes.is_empty() => caught_up = batch.pending == 0,
                     Some(batch) => {
@@ -185,19 +203,6 @@ impl Daemon {
                     }
                     None => draining = true,
                 },
-                _ = beat.tick() => {
-                    if self.follows_time && caught_up && folding.is_empty() && last_heard.elapsed() >= BEAT {
-                        self.elapse(&mut checking).await?;
-                    }
-                    saving.finished(&self.pulse)?;
-                    if saving.due(self.machine.position(), self.journaled) {
-                        self.save(&mut saving).await?;
-                    }
-                    if rolled_up.elapsed() >= ROLL_UP_EVERY {
-                        rolled_up = Instant::now();
-                        self.roll_up().await?;
-                    }
-                }
             }
         }
         saving.wait(&self.pulse).await?;
@@ -309,6 +314,11 @@ impl Daemon {
         })
     }
 
+    /// The last journal entry that is applied. Those that a restart found and has not reached again are still to come.
+    fn applied(&self) -> i64 {
+        self.journaled - self.journal.len() as i64
+    }
+
     async fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         if self.crash == Some(Crash::BeforeSnapshot) && self.deliveries.sent.load(Ordering::Relaxed) > 0 {
             warn!("crash test: aborting before the snapshot");
@@ -316,23 +326,38 @@ impl Daemon {
         }
         let began = Instant::now();
         let body = self.machine.snapshot();
-        let (position, journaled, bytes) = (self.machine.position(), self.journaled, body.len() as u64);
+        let (position, journaled, bytes) = (self.machine.position(), self.applied(), body.len() as u64);
         let encoded = began.elapsed();
         let answer = self.store.send(move |db| db.save(position, &body, journaled)).await?;
         self.pulse.snapshot_bytes.store(bytes, Ordering::Relaxed);
         saving.started(position, journaled, encoded, answer);
+        if saving.rolled_up.is_none_or(|at| at.elapsed() >= ROLL_UP_EVERY) {
+            saving.rolled_up = Some(Instant::now());
+            self.roll_up(position).await?;
+        }
         Ok(())
     }
 
-    async fn roll_up(&self) -> Result<(), Fault> {
+    /// Rolls up as of the snapshot at `position`, which has just been handed to the store. Never later: a restart seals again what was sealed after
+    /// its snapshot, and would count it a second time beside the minutes that hold it already.
+    async fn roll_up(&self, position: u64) -> Result<(), Fault> {
         let clocks: Vec<_> = self.machine.clocks().map(|(name, clock)| (name.to_owned(), clock)).collect();
-        let (retention, before) = (self.retention, now() - self.retention);
+        let (retention, before, most) = (self.retention, now() - self.retention, self.store_max);
+        let window = self.machine.plan().longest_window();
         self.store
             .send(move |db| {
-                for (environment, clock) in clocks {
-                    db.roll_up(&environment, clock, retention)?;
+                if db.position()? != Some(position) {
+                    return Ok(());
                 }
-                db.forget(before)
+                for (environment, clock) in clocks {
+                    db.roll_up(&environment, clock, window, retention)?;
+                }
+                db.forget(before)?;
+                let dropped = db.limit(most)?;
+                if dropped > 0 {
+                    warn!(slices = dropped, "the store is at store.max_size; its oldest slices are dropped before store.retention");
+                }
+                Ok(())
             })
             .await?;
         Ok(())
@@ -346,12 +371,13 @@ struct Saving {
     every: Duration,
     last: Instant,
     encoded: Duration,
+    rolled_up: Option<Instant>,
     running: Option<(u64, i64, Instant, oneshot::Receiver<Result<(), Fault>>)>,
 }
 
 impl Saving {
     fn new(position: u64) -> Self {
-        Self { position, journaled: 0, every: *SNAPSHOT_EVERY.start(), last: Instant::now(), encoded: Duration::ZERO, running: None }
+        Self { position, journaled: 0, every: *SNAPSHOT_EVERY.start(), last: Instant::now(), encoded: Duration::ZERO, rolled_up: None, running: None }
     }
 
     fn due(&self, position: u64, journaled: i64) -> bool {

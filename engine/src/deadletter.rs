@@ -74,12 +74,10 @@ impl DeadLetters {
         };
         for chunk in letters.chunks(IN_FLIGHT_MAX) {
             let mut acks = Vec::with_capacity(chunk.len());
-            let mut follows = tail.last;
-            for letter in chunk.iter().filter(|letter| letter.sequence > tail.written) {
+            for (follows, letter) in (tail.last..).zip(chunk.iter().filter(|letter| letter.sequence > tail.written)) {
                 let publish = self.publish(letter).expected_last_sequence(follows);
                 let sent = self.jetstream.send_publish(SUBJECT, publish).await;
                 acks.push((letter.sequence, sent.map_err(|error| Fault::plain(error.to_string()))?));
-                follows += 1;
             }
             for (sequence, ack) in acks {
                 let ack = ack.await.map_err(|error| Fault::plain(error.to_string()))?;

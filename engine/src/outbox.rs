@@ -84,7 +84,6 @@ impl Outbox {
                 });
             }
             if deadline.is_some() && in_flight.is_empty() {
-                let now = now;
                 let left = self.store.ask(move |db| db.due(now)).await?;
                 if left.is_empty() {
                     return Ok(());

@@ -18,6 +18,8 @@ const SECTION_MAX: usize = 3000;
 const FIELD_MAX: usize = 2000;
 const FIELDS_PER_SECTION: usize = 10;
 const TEXT_MAX: usize = 4000;
+/// Over all blocks: Slack refuses more than about 13,200 characters, which it does not document.
+const BLOCKS_CHARACTERS_MAX: usize = 12_000;
 
 pub struct Slack {
     client: SlackClient<SlackClientHyperConnector<HttpsConnector<HttpConnector>>>,
@@ -129,20 +131,26 @@ fn content(id: &str, message: &Message) -> SlackMessageContent {
         Colour::Green => "✅",
         Colour::Grey => "⚪",
     };
-    let mut blocks: Vec<SlackBlock> = vec![
-        SlackHeaderBlock::new(pt!(cut(&format!("{mark} {}", message.headline), HEADER_MAX))).into(),
-        SlackSectionBlock::new().with_text(md!(cut(&escape(&message.summary), SECTION_MAX))).into(),
-    ];
-    for fields in message.fields.chunks(FIELDS_PER_SECTION) {
-        let fields = fields.iter().map(|(label, value)| md!(cut(&format!("*{}*\n{}", escape(label), escape(value)), FIELD_MAX))).collect();
-        blocks.push(SlackSectionBlock::new().with_fields(fields).into());
+    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&format!("{mark} {}", message.headline), HEADER_MAX))).into()];
+    let summary = cut(&escape(&message.summary), SECTION_MAX);
+    // Slack refuses a text of nothing.
+    if !summary.trim().is_empty() {
+        blocks.push(SlackSectionBlock::new().with_text(md!(summary.clone())).into());
     }
     let mut links = format!("<{}|Open>", message.link);
     if let Some(runbook) = message.runbook.as_deref().filter(|url| url.starts_with("http")) {
         links += &format!("  ·  <{}|Runbook>", runbook.replace(['<', '>', '|', ' '], ""));
     }
     links += &format!("  ·  alert {}", message.alert_id);
-    let mut context = vec![SlackContextBlockElement::MarkDown(md!(cut(&links, SECTION_MAX)))];
+    let links = cut(&links, SECTION_MAX);
+    // However much the logs and the rule say, each field keeps its share of the message.
+    let room = BLOCKS_CHARACTERS_MAX - HEADER_MAX - summary.chars().count() - links.chars().count();
+    let field_max = FIELD_MAX.min(room / message.fields.len().max(1));
+    for fields in message.fields.chunks(FIELDS_PER_SECTION) {
+        let fields = fields.iter().map(|(label, value)| md!(cut(&format!("*{}*\n{}", escape(label), escape(value)), field_max))).collect();
+        blocks.push(SlackSectionBlock::new().with_fields(fields).into());
+    }
+    let mut context = vec![SlackContextBlockElement::MarkDown(md!(links))];
     if message.possible_repeat {
         context.push(SlackContextBlockElement::MarkDown(md!(":repeat: Possibly a repeat: an earlier attempt was not confirmed.")));
     }

@@ -68,8 +68,10 @@ pub struct Running {
 
 /// Rules of the library and of the user's folder. Files with mistakes are reported and left out; the others run.
 pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
-    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(error.to_string()))?;
-    let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(error.to_string()))?;
+    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
+    let mut own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;
+    // An unchanged copy of a shipped rule is that rule, not a second one of its name.
+    own.retain(|source| !library.iter().any(|shipped| shipped.text == source.text));
     let sources: Vec<_> = library.into_iter().chain(own).collect();
     Ok(rules::load(&sources))
 }
@@ -91,7 +93,7 @@ pub fn load_evaluators(config: &Config) -> Result<Evaluators, Fault> {
         let (applies, environments) = filter(&objective.applies)?;
         objectives.push(Objective { applies, environments, latency_ms: objective.latency.as_millis() as u64 });
     }
-    Evaluators::new(schemas, objectives).map_err(|error| Fault::plain(error.to_string()))
+    Evaluators::new(schemas, objectives).map_err(|error| Fault::plain(format!("cannot {error}")))
 }
 
 /// The watch plan of these rules under this configuration.
@@ -155,6 +157,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let saved = store.ask(|db| db.saved()).await?;
     let mut first_effects = Vec::new();
     let (mut machine, mut journal) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
+    let mut new_stream = None;
     if let Some(identity) = &identity {
         let created = identity.created.to_string();
         let position = machine.position();
@@ -173,10 +176,13 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             warn!(stream = %config.nats.stream, from = identity.first_sequence, "going on with another stream, as told");
             machine.rebase(identity.first_sequence.saturating_sub(1));
             journal.clear();
-        } else if known.is_none() && position == 0 {
-            machine.rebase(identity.first_sequence.saturating_sub(1));
+            new_stream = Some(identity.created);
+        } else if known.is_none() {
+            if position == 0 {
+                machine.rebase(identity.first_sequence.saturating_sub(1));
+            }
+            new_stream = Some(identity.created);
         }
-        store.ask(move |db| db.set_meta("stream_created", &created)).await?;
     }
     let position = machine.position();
     let slack = Slack::new(&config.slack)?;
@@ -208,9 +214,11 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         store: store.clone(),
         routes,
         journal,
+        new_stream,
         journaled: store.ask(|db| db.journaled()).await?,
         dead: connection.clone().map(|client| DeadLetters::new(client, source_id)),
         retention: span(config.store.retention),
+        store_max: config.store.max_size.bytes(),
         wake: wake.clone(),
         pulse: pulse.clone(),
         follows_time: connection.is_some(),
@@ -224,12 +232,12 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             tokio::spawn(read_local(local, send_batches))
         }
         Feed::Nats => {
-            let (client, stream) = (connection.clone().expect("connected above"), stream.expect("opened above"));
+            let stream = stream.expect("opened above");
             let carried = &stream.cached_info().config.subjects;
             let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
             let filter = if all_ours { Vec::new() } else { config.nats.subjects.clone() };
             let caught_up = identity.is_some_and(|identity| identity.last_sequence <= position);
-            tokio::spawn(read_nats(client, stream, filter, position, caught_up, send_batches, readiness.clone()))
+            tokio::spawn(read_nats(stream, filter, position, caught_up, send_batches, readiness.clone()))
         }
     };
     let ways = Ways { slack, nats: connection, terminal: options.terminal, public_url, crash_after_post: options.crash == Some(Crash::AfterPost) };
@@ -272,7 +280,6 @@ async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) {
 }
 
 async fn read_nats(
-    client: async_nats::Client,
     stream: async_nats::jetstream::stream::Stream,
     filter: Vec<String>,
     mut position: u64,
@@ -284,7 +291,7 @@ async fn read_nats(
         return;
     }
     loop {
-        let fault = match nats::Reader::start(&client, &stream, filter.clone(), position).await {
+        let fault = match nats::Reader::start(&stream, filter.clone(), position).await {
             Err(fault) => fault,
             Ok(mut reader) => {
                 readiness.source.store(true, Ordering::Relaxed);
@@ -323,6 +330,11 @@ impl Running {
     pub async fn until(mut self, signal: impl Future<Output = ()>) -> Result<(), Fault> {
         let ended = tokio::select! {
             ended = &mut self.daemon => ended,
+            // Without it the engine would go on counting and tell nobody.
+            ended = &mut self.outbox => {
+                let ended = ended.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))?;
+                return ended.and_then(|()| Err(Fault::plain("the outbox ended before the engine")));
+            }
             () = signal => {
                 info!("stopping");
                 let _ = self.stop.send(true);

@@ -144,6 +144,22 @@ impl Db {
         Ok(())
     }
 
+    /// Goes on with a stream that the store does not know: which one, and the state to go on from, together. What was journaled on another is void.
+    pub fn take_up(&mut self, created: Timestamp, position: u64, body: &[u8]) -> Result<(), Fault> {
+        let transaction = self.connection.transaction()?;
+        let sql = "INSERT INTO meta VALUES ('stream_created', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        transaction.execute(sql, [created.to_string()])?;
+        transaction.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?1, ?2)", params![position, body])?;
+        transaction.execute("DELETE FROM journal", [])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Of the snapshot.
+    pub fn position(&self) -> Result<Option<u64>, Fault> {
+        Ok(self.connection.query_row("SELECT position FROM snapshot", [], |row| row.get(0)).optional()?)
+    }
+
     /// Notes that elapsed time is about to be applied at `position`; returns the entry's number.
     pub fn journal(&self, position: u64, now: Timestamp) -> Result<i64, Fault> {
         self.connection.execute("INSERT INTO journal (position, now) VALUES (?1, ?2)", params![position, now.millis()])?;
@@ -173,9 +189,11 @@ impl Db {
         bodies.map(|body| unpack(&body?)).collect()
     }
 
-    /// Rolls old slices up into minutes and hours, and drops what is older than `retention`; `clock` is the environment's.
-    pub fn roll_up(&mut self, environment: &str, clock: Timestamp, retention: Span) -> Result<(), Fault> {
-        for (width, after) in [(Span::from_secs(60), MINUTES_AFTER), (Span::from_secs(3600), HOURS_AFTER)] {
+    /// Rolls old slices up into minutes and hours, and drops what is older than `retention`; `clock` is the environment's. What the longest `window`
+    /// may hold stays as it is, because a restart puts the windows together from it.
+    pub fn roll_up(&mut self, environment: &str, clock: Timestamp, window: Span, retention: Span) -> Result<(), Fault> {
+        let minutes_after = MINUTES_AFTER.max(Span::from_millis(window.millis() + 60_000));
+        for (width, after) in [(Span::from_secs(60), minutes_after), (Span::from_secs(3600), HOURS_AFTER)] {
             let before = (clock - after).floor(width);
             let narrower: Vec<(i64, Vec<u8>)> = {
                 // A bound on one pass: an hour of slices. The rest waits for the next pass.
@@ -209,6 +227,22 @@ impl Db {
         }
         self.connection.execute("DELETE FROM slices WHERE environment = ?1 AND start < ?2", params![environment, (clock - retention).millis()])?;
         Ok(())
+    }
+
+    /// Drops the oldest slices until the file's content is at most `most` bytes; returns how many went.
+    pub fn limit(&self, most: u64) -> Result<u64, Fault> {
+        let pragma = |name: &str| -> Result<u64, Fault> { Ok(self.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?) };
+        let mut dropped = 0;
+        while (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")? > most {
+            let sql =
+                "DELETE FROM slices WHERE (environment, start, width) IN (SELECT environment, start, width FROM slices ORDER BY start LIMIT 500)";
+            let gone = self.connection.execute(sql, [])?;
+            if gone == 0 {
+                break;
+            }
+            dropped += gone as u64;
+        }
+        Ok(dropped)
     }
 
     /// Plans a notification for each route and notes the alert's new state; what is there already stays as it is.

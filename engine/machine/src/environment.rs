@@ -163,9 +163,11 @@ impl Environment {
     /// Closes ticks until the open one starts at `to`.
     fn advance(&mut self, plan: &Plan, to: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         while self.tick < to {
-            if self.nothing_to_decide(plan) {
-                // With no call in any window and no alert, the ticks in between would all decide nothing.
-                self.open(plan, to, to.floor(FORGET_EVERY), effects);
+            if self.idle(plan) {
+                // With no call in any window, the ticks in between all say that nothing is known.
+                self.decide_nothing(to);
+                self.settle(plan, effects);
+                self.open(plan, to, Some(to.floor(FORGET_EVERY)), effects);
                 return;
             }
             let end = self.tick + TICK;
@@ -173,19 +175,17 @@ impl Environment {
             self.decide(plan, end, scratch, effects);
             self.settle(plan, effects);
             let forget = end.floor(FORGET_EVERY);
-            self.open(plan, end, if forget == end { end } else { Timestamp::EPOCH }, effects);
+            self.open(plan, end, (forget == end).then_some(end), effects);
         }
     }
 
-    fn nothing_to_decide(&self, plan: &Plan) -> bool {
+    fn idle(&self, plan: &Plan) -> bool {
         self.slices.is_empty()
-            && self.waiting.is_empty()
-            && self.alerts.iter().all(BTreeMap::is_empty)
             && !plan.rules.iter().zip(&self.windows.rules).any(|(rule, groups)| rule.no_data == NoData::Alert && groups.iter().next().is_some())
     }
 
     /// Opens the tick that starts at `tick`: seals what is too old for it, drops what no window holds, and forgets silent groups as of `forget`.
-    fn open(&mut self, plan: &Plan, tick: Timestamp, forget: Timestamp, effects: &mut Vec<Effect>) {
+    fn open(&mut self, plan: &Plan, tick: Timestamp, forget: Option<Timestamp>, effects: &mut Vec<Effect>) {
         self.tick = tick;
         self.clock = self.clock.max(tick);
         self.windows.expire(&self.slices, tick);
@@ -195,7 +195,7 @@ impl Environment {
         while self.slices.first_key_value().is_some_and(|(start, _)| *start < kept) {
             self.slices.pop_first();
         }
-        if forget > Timestamp::EPOCH {
+        if let Some(forget) = forget {
             let before = forget - plan.longest_window() - FORGET_AFTER;
             for (at, groups) in self.groups.iter_mut().enumerate() {
                 for number in groups.forget(before) {

@@ -24,7 +24,8 @@ pub enum Input {
     Folded(Fold),
     /// A rule's `check` over the groups of a [`crate::CheckRequest`], in its order.
     Checked { environment: String, at: Timestamp, rule: usize, results: Vec<Checked> },
-    /// The stream has nothing more at the moment; it is `now` by the clock of the server's stamps.
+    /// The stream has nothing more at the moment; it is `now` by the clock of the server's stamps. To be given only at the true end of the stream,
+    /// never because delivery pauses: a restart that reads the same calls again must come past the same points.
     Elapsed { now: Timestamp },
 }
 

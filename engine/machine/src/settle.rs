@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::ledger::Ledger;
 use crate::observe::{condition, observation, worse};
 use crate::window::{RuleGroup, Sum, watches_environment};
-use model::plan::{Decides, NoData, Plan, Rule, Statistic, fingerprint};
+use model::plan::{Decides, NoData, Plan, Rule, Statistic, TICK, fingerprint};
 use model::window::{Checked, GroupView, Observation};
 use model::{Labels, Quantiles, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,13 @@ use std::collections::BTreeMap;
 /// Example calls an alert names.
 const EXAMPLES_MAX: usize = 3;
 
-/// A closed tick: what its rules saw, and what they say about it as far as they have answered.
+/// A closed tick, or a stretch of them in which no window held a call: what its rules saw, and what they say about it as far as they have answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClosedTick {
     /// Its end.
     pub at: Timestamp,
+    /// The end of the last tick of the stretch; mostly the same.
+    pub last: Timestamp,
     pub rules: Vec<RuleTick>,
 }
 
@@ -87,9 +89,16 @@ impl Environment {
         if rules.is_empty() && certain && self.alerts.iter().all(BTreeMap::is_empty) {
             return;
         }
-        let closed = ClosedTick { at, rules };
+        let closed = ClosedTick { at, last: at, rules };
         self.ask(&closed, effects);
         self.waiting.push_back(closed);
+    }
+
+    /// Closes the open tick and those after it up to `last`, of which no rule has anything to say.
+    pub(crate) fn decide_nothing(&mut self, last: Timestamp) {
+        if !self.waiting.is_empty() || !self.alerts.iter().all(BTreeMap::is_empty) {
+            self.waiting.push_back(ClosedTick { at: self.tick + TICK, last, rules: Vec::new() });
+        }
     }
 
     /// Asks for the checks of a closed tick that have no answer yet.
@@ -131,18 +140,34 @@ impl Environment {
         let answered = |closed: &ClosedTick| closed.rules.iter().all(|tick| tick.groups.iter().all(|group| group.condition.is_some()));
         while self.waiting.front().is_some_and(answered) {
             let closed = self.waiting.pop_front().expect("the front was just looked at");
-            let mut listed = closed.rules.into_iter().peekable();
-            for (index, rule) in plan.rules.iter().enumerate() {
-                let mut groups = listed.next_if(|tick| tick.rule == index).map_or_else(Vec::new, |tick| tick.groups);
-                let unlisted = self.alerts[index].keys().filter(|labels| groups.binary_search_by(|group| group.labels.cmp(labels)).is_err());
-                let unlisted: Vec<_> = unlisted.cloned().map(GroupTick::unknown).collect();
-                if !unlisted.is_empty() {
-                    groups.extend(unlisted);
-                    groups.sort_by(|a, b| a.labels.cmp(&b.labels));
-                }
-                for group in groups {
-                    self.change(rule, index, closed.at, group, effects);
-                }
+            self.settle_one(plan, closed.at, closed.rules, effects);
+            let mut at = closed.at;
+            // Bounded by the day after which an alert goes quiet, because alerts that last in silence are left alone.
+            while at < closed.last && !self.unmoved_by_silence(plan) {
+                at = at + TICK;
+                self.settle_one(plan, at, Vec::new(), effects);
+            }
+        }
+    }
+
+    fn unmoved_by_silence(&self, plan: &Plan) -> bool {
+        let lasts = |alert: &Alert| matches!(alert.state, State::Firing { clear: None, .. });
+        let mut rules = self.alerts.iter().zip(&plan.rules);
+        rules.all(|(alerts, rule)| alerts.is_empty() || rule.no_data == NoData::Alert && alerts.values().all(lasts))
+    }
+
+    fn settle_one(&mut self, plan: &Plan, at: Timestamp, rules: Vec<RuleTick>, effects: &mut Vec<Effect>) {
+        let mut listed = rules.into_iter().peekable();
+        for (index, rule) in plan.rules.iter().enumerate() {
+            let mut groups = listed.next_if(|tick| tick.rule == index).map_or_else(Vec::new, |tick| tick.groups);
+            let unlisted = self.alerts[index].keys().filter(|labels| groups.binary_search_by(|group| group.labels.cmp(labels)).is_err());
+            let unlisted: Vec<_> = unlisted.cloned().map(GroupTick::unknown).collect();
+            if !unlisted.is_empty() {
+                groups.extend(unlisted);
+                groups.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            for group in groups {
+                self.change(rule, index, at, group, effects);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Points and lengths of time in whole milliseconds. They are handed in; nothing here reads a clock.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::{Add, Sub};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, in 0001-01-01 ..= 9999-12-30 so that it can always be written as RFC 3339.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+///
+/// People's formats (JSON) write it as RFC 3339, others as the number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 /// A length of time in milliseconds.
@@ -48,6 +50,23 @@ impl Timestamp {
     /// Zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0).max(0) as u64)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let time = if deserializer.is_human_readable() {
+            Self::parse(&String::deserialize(deserializer)?)
+        } else {
+            Self::from_millis(i64::deserialize(deserializer)?)
+        };
+        time.ok_or_else(|| D::Error::custom("not a time from year 1 to 9999"))
     }
 }
 

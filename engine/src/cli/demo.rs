@@ -31,7 +31,7 @@ const PROVIDER: &str = "anthropic";
 const MODEL: &str = "claude-haiku-4-5";
 /// The share of its answers that are cut or malformed JSON.
 const BROKEN: f64 = 0.25;
-const CALLS_PER_SECOND: f64 = 12.0;
+const CALLS_PER_SECOND: f64 = 8.0;
 /// Event time that passes in a second of the slow part: the fifty minutes around the incident in about twenty-five seconds.
 const SLOW_MS_PER_SECOND: i64 = 2 * MINUTE_MS;
 /// The demo says when it failed rather than wait for ever.

@@ -7,13 +7,14 @@ use super::{Outcome, say};
 use crate::config::Config;
 use crate::error::Fault;
 use crate::source::nats;
-use async_nats::jetstream::{self, context::PublishAckFuture};
+use async_nats::jetstream::{self, context::PublishAckFuture, context::PublishErrorKind};
 use bytes::Bytes;
 use fixtures::{Arrival, Converted, convert, recorded_lines};
 use indicatif::{ProgressBar, ProgressStyle};
+use model::wire::Reason;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::io::{BufRead, ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
 
 /// Publishes in flight before the oldest acknowledgement is awaited: a round trip for many, and little to send again when the connection breaks.
 const IN_FLIGHT_MAX: usize = 512;
@@ -33,7 +34,8 @@ pub(super) struct Publish {
     /// Publish lines that are no call as well, for trying what becomes of them.
     #[arg(long)]
     as_is: bool,
-    /// For exchanges, which have no time of their own: the time of the first, RFC 3339; one second each. Default: so that the last is now.
+    /// For exchanges, which have no time of their own: the time of the first, RFC 3339; one second each. Default: so that the last is now;
+    /// from standard input, when each is read.
     #[arg(long)]
     since: Option<String>,
 }
@@ -54,10 +56,22 @@ struct Tally {
 
 pub(super) async fn publish(args: Publish, config: &Config) -> Result<Outcome, Fault> {
     let subject = args.subject.clone().unwrap_or_else(|| config.nats.subjects[0].replace(['>', '*'], "cli"));
-    let client = nats::connect(&config.nats).await?;
-    nats::stream(&client, &config.nats).await?;
-    let jetstream = jetstream::new(client);
+    if subject.split('.').any(str::is_empty) || subject.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '*' | '>')) {
+        return Err(Fault::new(
+            format!("cannot publish to `{subject}`"),
+            "a log goes to one subject: words joined by dots, no wildcards, such as llm.calls.cli",
+        ));
+    }
     let lines = Lines::open(&args)?;
+    let client = nats::connect(&config.nats).await?;
+    let stream = nats::stream(&client, &config.nats).await?;
+    let carried = &stream.cached_info().config.subjects;
+    if !carried.iter().any(|carried| nats::covers(carried, &subject)) {
+        let what = format!("stream {} does not take `{subject}`; it takes {}", config.nats.stream, carried.join(", "));
+        return Err(Fault::new(what, "choose a --subject that it takes, or leave the option out"));
+    }
+    let max_payload = client.server_info().max_payload;
+    let jetstream = jetstream::new(client);
     let bar = progress(lines.total);
     let mut tally = Tally::default();
     let mut in_flight: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT_MAX);
@@ -69,8 +83,20 @@ pub(super) async fn publish(args: Publish, config: &Config) -> Result<Outcome, F
         if let Some(id) = id {
             headers.insert("Nats-Msg-Id", id.as_str());
         }
-        let sent = jetstream.publish_with_headers(subject.clone(), headers, payload).await;
-        in_flight.push_back(sent.map_err(|error| Fault::plain(format!("line {number} was not sent: {error}")))?);
+        let bytes = payload.len();
+        match jetstream.publish_with_headers(subject.clone(), headers, payload).await {
+            Ok(ack) => in_flight.push_back(ack),
+            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                let why = format!("{bytes} bytes and its headers; the server takes at most {max_payload} (max_payload in its configuration)");
+                tally.refuse(&args.file, number, &why, &bar);
+            }
+            Err(error) => {
+                return Err(Fault::new(
+                    format!("{}:{number}: not sent: {error}; {} are published", shown(&args.file), tally.published),
+                    "publish again: what is there already is not added twice within the stream's duplicate window",
+                ));
+            }
+        }
         if in_flight.len() == IN_FLIGHT_MAX {
             acknowledged(in_flight.pop_front(), &mut tally).await?;
         }
@@ -101,66 +127,95 @@ async fn acknowledged(ack: Option<PublishAckFuture>, tally: &mut Tally) -> Resul
 }
 
 /// The payload and the id to publish, or nothing for a line that is refused or passed over.
-fn prepare(args: &Publish, first_ms: i64, number: u64, line: Vec<u8>, tally: &mut Tally, bar: &ProgressBar) -> Option<(Option<String>, Bytes)> {
-    let mut refuse = |why: String| {
-        tally.refused += 1;
-        if tally.refused <= SHOWN_MAX {
-            bar.suspend(|| say(format!("{}:{number}: refused: {why}", args.file.display())));
-        }
-    };
+fn prepare(
+    args: &Publish,
+    first_ms: Option<i64>,
+    number: u64,
+    line: Vec<u8>,
+    tally: &mut Tally,
+    bar: &ProgressBar,
+) -> Option<(Option<String>, Bytes)> {
     let payload = match args.from {
         From::Logs => line,
-        From::Exchanges => match std::str::from_utf8(&line)
-            .map_err(|error| error.to_string())
-            .and_then(|line| convert(line, Arrival { line: number, base_ms: first_ms, step_ms: 1000 }).map_err(|error| error.to_string()))
-        {
-            Ok(Converted::Call(log)) => log,
-            Ok(Converted::NotAModelCall(what)) => {
-                *tally.passed_over.entry(what.reason()).or_default() += 1;
-                return None;
+        From::Exchanges => {
+            let at = first_ms.map_or_else(|| (crate::outbox::now().millis(), 0), |first_ms| (first_ms, 1000));
+            let read = |line: &str| convert(line, Arrival { line: number, base_ms: at.0, step_ms: at.1 }).map_err(|error| format!("cannot {error}"));
+            match std::str::from_utf8(&line).map_err(|error| error.to_string()).and_then(read) {
+                Ok(Converted::Call(log)) => log,
+                Ok(Converted::NotAModelCall(what)) => {
+                    *tally.passed_over.entry(what.reason()).or_default() += 1;
+                    return None;
+                }
+                Err(why) => {
+                    tally.refuse(&args.file, number, &why, bar);
+                    return None;
+                }
             }
-            Err(why) => {
-                refuse(why);
-                return None;
-            }
-        },
+        }
     };
     let id = match model::parse(&payload) {
         Ok(call) => Some(call.id.into_owned()).filter(|id| !id.chars().any(char::is_control)),
         Err(_) if args.as_is => None,
         Err(malformed) => {
-            refuse(malformed.detail);
+            let why = if malformed.reason == Reason::NotJson { format!("not JSON: {}", malformed.detail) } else { malformed.detail };
+            tally.refuse(&args.file, number, &why, bar);
             return None;
         }
     };
     Some((id, payload.into()))
 }
 
+impl Tally {
+    fn refuse(&mut self, file: &Path, number: u64, why: &str, bar: &ProgressBar) {
+        self.refused += 1;
+        if self.refused <= SHOWN_MAX {
+            // Each line was read by itself: its number stands in front already.
+            let why = why.replace(" at line 1 column ", " at column ");
+            bar.suspend(|| say(format!("{}:{number}: refused: {why}", shown(file))));
+        }
+    }
+}
+
+fn shown(file: &Path) -> std::path::Display<'_> {
+    if file.as_os_str() == "-" { Path::new("standard input").display() } else { file.display() }
+}
+
 struct Lines {
     lines: Box<dyn Iterator<Item = Result<(u64, Vec<u8>), Fault>>>,
     total: Option<u64>,
-    first_ms: i64,
+    /// Time of the first exchange, where it is known before reading.
+    first_ms: Option<i64>,
 }
 
 impl Lines {
     fn open(args: &Publish) -> Result<Self, Fault> {
         let path = args.file.clone();
         let cannot = move |error: std::io::Error| {
-            Fault::new(format!("cannot read {}: {error}", path.display()), "name a file of JSON lines, or - for standard input")
+            let cut = matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput);
+            let hint = if cut {
+                "is the file whole? a gzipped one that was cut cannot be read"
+            } else {
+                "name a file of JSON lines, or - for standard input"
+            };
+            Fault::new(format!("cannot read {}: {error}", shown(&path)), hint)
         };
-        let now_ms = crate::outbox::now().millis();
+        let since = |since: &String| {
+            let time = model::Timestamp::parse(since)
+                .ok_or_else(|| Fault::new(format!("cannot read the time `{since}`"), "write it like 2026-11-20T09:00:00Z"));
+            time.map(model::Timestamp::millis)
+        };
+        let since_ms = args.since.as_ref().map(since).transpose()?;
         if args.file.as_os_str() == "-" {
             let lines = std::io::stdin().lock().split(b'\n').zip(1u64..).map(move |(line, number)| Ok((number, line.map_err(&cannot)?)));
-            return Ok(Self { lines: Box::new(lines.filter(not_blank)), total: None, first_ms: now_ms });
+            return Ok(Self { lines: Box::new(lines.filter(not_blank)), total: None, first_ms: since_ms });
         }
-        // Counted first, for the bar and so that exchanges end now.
-        let total = recorded_lines(&args.file).map_err(&cannot)?.count() as u64;
-        let first_ms = match &args.since {
-            Some(since) => model::Timestamp::parse(since)
-                .ok_or_else(|| Fault::new(format!("cannot read the time `{since}`"), "write it like 2026-11-20T09:00:00Z"))?
-                .millis(),
-            None => now_ms - total as i64 * 1000,
-        };
+        // Counted first, for the bar and so that exchanges end now. The lines of a file that cannot be read on have no end.
+        let mut total = 0;
+        for line in recorded_lines(&args.file).map_err(&cannot)? {
+            line.map_err(&cannot)?;
+            total += 1;
+        }
+        let first_ms = since_ms.or_else(|| Some(crate::outbox::now().millis() - total as i64 * 1000));
         let lines = recorded_lines(&args.file).map_err(&cannot)?.zip(1u64..).map(move |(line, number)| Ok((number, line.map_err(&cannot)?)));
         Ok(Self { lines: Box::new(lines.filter(not_blank)), total: Some(total), first_ms })
     }

@@ -59,7 +59,7 @@ fn alerts_section(page: &mut String, active: &[Value], history: &[(String, machi
     }
     let ended: Vec<_> = history.iter().filter(|(state, _)| state == "resolved").collect();
     if !ended.is_empty() {
-        *page += "<h2>Ended</h2><table><thead><tr><th>Alert<th>At worst<th>Began<th>Ended</thead><tbody>";
+        *page += "<h2>Ended</h2><div class=wide><table><thead><tr><th>Alert<th>At worst<th>Began<th>Ended</thead><tbody>";
         for (_, notification) in ended {
             let message = compose(notification, "", false);
             let field = |name: &str| message.fields.iter().find(|(label, _)| label == name).map_or(String::new(), |(_, value)| escape(value));
@@ -74,7 +74,7 @@ fn alerts_section(page: &mut String, active: &[Value], history: &[(String, machi
                 notification.at
             );
         }
-        *page += "</tbody></table>";
+        *page += "</tbody></table></div>";
     }
     *page += "</section>";
 }
@@ -145,7 +145,7 @@ const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8><meta
 @media(prefers-color-scheme:dark){:root{--fg:#edeef0;--bg:#111315;--dim:#9da1a8;--line:#2e3135;--card:#191b1f}}
 *{box-sizing:border-box}body{margin:0;font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg)}
 header,main{max-width:64rem;margin:auto;padding:0 1rem}header{display:flex;gap:1rem;align-items:baseline;flex-wrap:wrap;border-bottom:1px solid var(--line)}
-header p,.dim,small{color:var(--dim)}h1{font-size:1.25rem}h2{font-size:1.05rem;margin:1.5rem 0 .5rem}h3{font-size:1rem;margin:0}small{font-weight:400}
+header p,.dim,small{color:var(--dim)}header p{margin:.5rem 0}h1{margin:.6rem 0}h1{font-size:1.25rem}h2{font-size:1.05rem;margin:1.5rem 0 .5rem}h3{font-size:1rem;margin:0}small{font-weight:400}
 .well{color:#2a7e3b}@media(prefers-color-scheme:dark){.well{color:#71d083}}
 .alert{background:var(--card);border-left:4px solid #e5484d;border-radius:4px;padding:.6rem .9rem;margin:.5rem 0}.alert.warning{border-color:#f76b15}.alert.info{border-color:#0090ff}
 .alert p{margin:.2rem 0}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}

@@ -159,6 +159,9 @@ fn parse(query: &str) -> Result<Query, Problem> {
     let (mut wanted, mut window, mut group_by, mut only, mut environment) = (None, Span::from_secs(300), Vec::new(), Vec::new(), None);
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
+            "signal" | "measure" if wanted.is_some() => {
+                return Err(bad("more than one signal or measure is asked for".into(), "ask for each by itself"));
+            }
             "signal" => wanted = Some(Wanted::Signal(value.into_owned())),
             "measure" => {
                 let names = Measure::ALL.map(Measure::name).join(", ");

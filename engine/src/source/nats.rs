@@ -5,13 +5,19 @@
 use super::{BATCH_MAX, Batch, Envelope};
 use crate::config::{NatsAuth, NatsConfig};
 use crate::error::Fault;
-use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::push::OrderedConfig, stream};
+use async_nats::ConnectErrorKind;
+use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::pull::OrderedConfig, stream};
 use futures_util::{FutureExt, StreamExt};
 use model::Timestamp;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Messages the client holds before the stream pauses. The server's flow control stops it at a few tens of MB before that, for logs of ordinary size.
-const CLIENT_CAPACITY: usize = 1 << 18;
+/// How long to wait for a message before the client is asked again: after a first missed heartbeat its stream waits for that, and nothing else would.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a batch waits for more while the stream has more: the work per batch is then small beside the work per call. Ticks are a thousand times
+/// longer.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// What the engine remembers of a stream to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +39,7 @@ pub async fn connect(config: &NatsConfig) -> Result<async_nats::Client, Fault> {
             Err(error) => Err(Fault::plain(error.to_string())),
         }
     };
-    let mut options =
-        async_nats::ConnectOptions::new().name("streamgauge").subscription_capacity(CLIENT_CAPACITY).connection_timeout(Duration::from_secs(5));
+    let mut options = async_nats::ConnectOptions::new().name("streamgauge").connection_timeout(Duration::from_secs(5));
     options = match &config.auth {
         NatsAuth::Anonymous => options,
         NatsAuth::Token(token) => options.token(secret(token)?),
@@ -51,11 +56,19 @@ pub async fn connect(config: &NatsConfig) -> Result<async_nats::Client, Fault> {
         options = options.add_client_certificate(identity.cert.clone(), identity.key.clone());
     }
     options = options.require_tls(config.tls.required);
-    options.connect(&config.url).await.map_err(|error| {
-        Fault::new(
+    options.connect(&config.url).await.map_err(|error| match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Fault::new(
+            format!("NATS at {} refuses our sign-in: {}", config.url, error.kind()),
+            "check nats.token, nats.user with nats.password, or nats.credentials: whichever the server asks for",
+        ),
+        ConnectErrorKind::Tls => Fault::new(
+            format!("cannot connect to NATS at {}: {error}", config.url),
+            "check nats.tls.ca, and nats.tls.cert with nats.tls.key where the server asks for them",
+        ),
+        _ => Fault::new(
             format!("cannot connect to NATS at {}: {error}", config.url),
             "is nats-server running there? set it with nats.url or --set nats.url=nats://host:4222",
-        )
+        ),
     })
 }
 
@@ -126,7 +139,7 @@ pub async fn identity(stream: &mut stream::Stream) -> Result<Identity, Fault> {
 
 /// Reads a stream from one sequence on.
 pub struct Reader {
-    messages: jetstream::consumer::push::Ordered,
+    messages: jetstream::consumer::pull::Ordered,
     last: u64,
 }
 
@@ -138,12 +151,9 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     /// Starts at `position` + 1. `filter` is empty where the stream holds nothing but our subjects.
-    pub async fn start(client: &async_nats::Client, stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
-        let mut config = OrderedConfig {
-            deliver_subject: client.new_inbox(),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 },
-            ..OrderedConfig::default()
-        };
+    pub async fn start(stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
+        let mut config =
+            OrderedConfig { deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 }, ..OrderedConfig::default() };
         match filter.len() {
             0 => {}
             // The plain field is what servers before 2.10 understand.
@@ -159,14 +169,22 @@ impl Reader {
     pub async fn next(&mut self) -> Result<Batch, Fault> {
         let mut envelopes = Vec::with_capacity(256);
         let mut pending = 0;
+        let mut linger = Instant::now() + LINGER;
         loop {
-            let next = if envelopes.is_empty() {
-                self.messages.next().await
-            } else {
-                match self.messages.next().now_or_never() {
-                    Some(next) => next,
-                    None => return Ok(Batch { envelopes, pending }),
-                }
+            let next = match self.messages.next().now_or_never() {
+                Some(next) => next,
+                None if envelopes.is_empty() => match tokio::time::timeout(ASK_AGAIN, self.messages.next()).await {
+                    Ok(next) => {
+                        linger = Instant::now() + LINGER;
+                        next
+                    }
+                    Err(_) => continue,
+                },
+                None if pending == 0 => return Ok(Batch { envelopes, pending }),
+                None => match tokio::time::timeout_at(linger, self.messages.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Ok(Batch { envelopes, pending }),
+                },
             };
             let message = match next {
                 Some(Ok(message)) => message,

@@ -1,8 +1,11 @@
 //! The edge as a model: it delivers, answers, journals, takes snapshots and dies at any moment, and everything that outlives it is on its [`Disk`].
 //!
-//! What it holds to is what the program around the machine must hold to: a batch holds no sequence twice; what is not in the stream is journaled with its
-//! position before it is applied; effects are carried out before or together with the snapshot that follows them; a restart re-reads the stream after the
-//! snapshot's position and applies the journal where it was applied.
+//! What it holds to is what the program around the machine must hold to:
+//! - a batch holds no sequence that an earlier one had;
+//! - what is not in the stream is journaled with its position before it is applied;
+//! - time elapses only at the end of the stream, never while what an earlier life had read is read again;
+//! - effects are carried out before the snapshot that follows them, or together with it;
+//! - a restart reads on after the snapshot's position and applies the journal where it was applied.
 
 use crate::rules::{answer, fold};
 use crate::world::{Entry, World};
@@ -10,6 +13,9 @@ use model::wire::Reason;
 use model::{Plan, Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use streamgauge_machine::{CheckRequest, Effect, Input, Machine, Notification, SliceBlock, Start};
+
+/// Nothing more is delivered while so many closed ticks wait for answers.
+const WAITING_MAX: usize = 100;
 
 /// A mistake planted into the edge, to see that the checkers find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub enum Bug {
     ForgetsTheJournal,
     /// Redelivered messages reach the machine again.
     TakesRedeliveries,
+    /// Lets time elapse where an earlier life had read on, as if the stream had nothing more there.
+    ElapsesWhileCatchingUp,
 }
 
 /// What survives a crash.
@@ -65,13 +73,15 @@ pub struct Harness<'w> {
     plan: Plan,
     rng: fastrand::Rng,
     bug: Option<Bug>,
+    /// The last sequence that any life has read.
+    furthest: u64,
     pub disk: Disk,
     pub happened: Happened,
 }
 
 impl<'w> Harness<'w> {
     pub fn new(world: &'w World, plan: Plan, rng: fastrand::Rng, bug: Option<Bug>) -> Self {
-        Self { world, plan, rng, bug, disk: Disk::default(), happened: Happened::default() }
+        Self { world, plan, rng, bug, furthest: 0, disk: Disk::default(), happened: Happened::default() }
     }
 
     /// Runs the world to its end through as many lives as it takes, and returns the last machine, at rest.
@@ -101,6 +111,9 @@ impl<'w> Harness<'w> {
                     }
                 }
                 _ => {
+                    if self.bug == Some(Bug::ElapsesWhileCatchingUp) {
+                        self.elapse(&mut life);
+                    }
                     if !self.deliver(&mut life)? && life.todo.is_empty() && life.asked.is_empty() {
                         break;
                     }
@@ -184,6 +197,13 @@ impl<'w> Harness<'w> {
 
     /// One batch, perhaps with messages from before it once more; `false` when there are none left.
     fn deliver(&mut self, life: &mut Life) -> Result<bool, String> {
+        if life.machine.waiting() > WAITING_MAX {
+            for _ in 0..40 {
+                self.carry_out_one(life)?;
+                self.answer_one(life);
+            }
+            return Ok(true);
+        }
         self.catch_up_journal(life);
         let entries = &self.world.entries;
         let next = entries.partition_point(|entry| entry.sequence <= life.read);
@@ -207,6 +227,7 @@ impl<'w> Harness<'w> {
             return Err(format!("sequence {} was given to a machine at position {}", taken[0].sequence, life.machine.position()));
         }
         life.read = last.sequence;
+        self.furthest = self.furthest.max(life.read);
         let folded = fold(&self.plan, taken.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())));
         self.apply(life, Input::Folded(folded));
         Ok(true)
@@ -216,6 +237,9 @@ impl<'w> Harness<'w> {
     fn elapse(&mut self, life: &mut Life) -> bool {
         self.catch_up_journal(life);
         let at = self.world.entries.partition_point(|entry| entry.sequence <= life.read);
+        if life.read < self.furthest && self.bug != Some(Bug::ElapsesWhileCatchingUp) {
+            return false;
+        }
         if life.journaled < self.disk.journal.len() || at == 0 || at == self.world.entries.len() {
             return false;
         }

@@ -34,6 +34,8 @@ pub struct Size {
     pub logs: usize,
     /// Names that environments are drawn from, beyond the usual two.
     pub strange_environments: usize,
+    /// Whether pauses of hours are common, after which groups are forgotten.
+    pub long_pauses: bool,
 }
 
 const STAGES: [&str; 4] = ["extraction", "retrieval", "synthesis", "orchestration"];
@@ -111,6 +113,7 @@ impl Generator<'_> {
             self.log(episode);
         }
         let pause = match self.rng.u32(0..24) {
+            0..=5 if self.size.long_pauses => self.rng.u64(3_600..12_000),
             0..=11 => 0,
             12..=17 => self.rng.u64(1..20),
             18..=20 => self.rng.u64(20..200),
@@ -141,6 +144,8 @@ impl Generator<'_> {
             150..=179 => ago(self.stamp, self.rng.u64(0..15_000)),
             180..=191 => ago(self.stamp, self.rng.u64(15_000..60_000)),
             192..=193 => ago(self.stamp, self.rng.u64(60_000..20_000_000)),
+            // A clock that was never set; mostly late, but the first call of an environment starts its clock there.
+            195 if self.rng.bool() => Timestamp::from_millis(200_000_000_000).expect("in range"),
             194 => self.stamp + Span::from_millis(self.rng.u64(5_000..90_000)),
             _ => self.stamp + Span::from_millis(self.rng.u64(0..5_001)),
         }

@@ -95,7 +95,8 @@ impl<'de> DeserializeSeed<'de> for FieldName {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        // As bytes, because a name may hold half of a surrogate pair.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -106,12 +107,12 @@ impl<'de> Visitor<'de> for FieldName {
         f.write_str("a field name")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
+    fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(name))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
+    fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(name).into_owned()))
     }
 }
 
@@ -162,5 +163,11 @@ mod tests {
         let got = fields(r#" {"a": 1, "b\"": {"c": [1, 2]}, "a": null} "#).expect("an object");
         assert_eq!(got, [(Cow::from("a"), "1"), (Cow::from("b\""), r#"{"c": [1, 2]}"#), (Cow::from("a"), "null")]);
         assert!(fields("[]").is_err() && fields("{} x").is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_a_name_is_no_error() {
+        let got = fields(r#"{"\udfaa": 0, "é": 1, "\u00e9": 2}"#).expect("an object");
+        assert_eq!(got, [(Cow::from("\u{fffd}\u{fffd}\u{fffd}"), "0"), (Cow::from("é"), "1"), (Cow::from("é"), "2")]);
     }
 }

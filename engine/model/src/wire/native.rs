@@ -6,6 +6,7 @@
 use super::reading::{Read, attempt, bad, dollars, error, missing, object, output, response_format, status, text, time, whole};
 use super::{Fields, json};
 use crate::call::{CallLog, Kind, Output, ResponseFormat, Text, Usage};
+use crate::label::LABEL_MAX_BYTES;
 use crate::time::Timestamp;
 use std::borrow::Cow;
 
@@ -73,11 +74,14 @@ pub(super) fn read(fields: Fields<'_>) -> Read<CallLog<'_>> {
     if !has_time {
         return Err(missing("time", "RFC 3339 or epoch milliseconds of the call's end"));
     }
-    require_model(call)
+    complete(call)
 }
 
-/// Calls of a model say which.
-pub(super) fn require_model(call: CallLog<'_>) -> Read<CallLog<'_>> {
+/// What every format must have in the end: a model where one was asked, and an environment's name that can be a label.
+pub(super) fn complete(call: CallLog<'_>) -> Read<CallLog<'_>> {
+    if call.environment.len() > LABEL_MAX_BYTES {
+        return Err(bad("environment", "a name of at most 200 bytes", &call.environment));
+    }
     if call.kind.needs_model() && call.model.is_none() {
         return Err(missing("model", "calls of kind llm and embedding say which model was asked for"));
     }

@@ -118,7 +118,7 @@ pub(super) fn read(fields: Fields<'_>) -> Read<CallLog<'_>> {
     } else {
         call.retries_counted = attempt.unwrap_or(1).saturating_sub(1).min(1000) as u32;
     }
-    native::require_model(call)
+    native::complete(call)
 }
 
 fn kind(log_type: Option<&str>) -> Kind {

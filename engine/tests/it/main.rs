@@ -1,0 +1,14 @@
+//! The engine from outside: the real binary, a real nats-server, and counterparts of what it talks to. `deploy/test` finds or fetches the server.
+
+mod api;
+mod cli;
+mod counts;
+mod crash;
+mod delivery;
+mod engine;
+mod exchanges;
+mod malformed;
+mod nats;
+mod publishing;
+mod recordings;
+mod slack;
