@@ -357,7 +357,9 @@ fn check(body: &Value) -> Result<(), &'static str> {
         return Err("msg_too_long");
     }
     let metadata = &body["metadata"];
-    if !metadata.is_null() && !(metadata["event_type"].as_str().is_some_and(|kind| !kind.is_empty()) && metadata["event_payload"].is_object()) {
+    let named = metadata["event_type"].as_str().is_some_and(|kind| !kind.is_empty());
+    let complete = named && metadata["event_payload"].is_object();
+    if !metadata.is_null() && !complete {
         return Err("invalid_metadata_format");
     }
     let blocks = match &body["blocks"] {
