@@ -16,7 +16,7 @@ use crate::store::Store;
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::{Effect, Machine, Start};
 use model::plan::{Filter, Plan, Windows};
-use model::{Key, Span};
+use model::{Key, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub struct Running {
     daemon: JoinHandle<Result<Machine, Fault>>,
     outbox: JoinHandle<Result<(), Fault>>,
     listener: JoinHandle<Result<(), Fault>>,
-    reading: JoinHandle<()>,
+    reading: JoinHandle<Result<(), Fault>>,
     stop: watch::Sender<bool>,
     stop_edges: watch::Sender<bool>,
 }
@@ -163,15 +163,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         let position = machine.position();
         if known.as_ref().is_some_and(|known| *known != created) || position > identity.last_sequence {
             if !options.accept_new_stream {
-                return Err(Fault::new(
-                    format!(
-                        "stream {} is not the one this store has read: made {created}, last sequence {}; the store knows one made {}, read up to {position}",
-                        config.nats.stream,
-                        identity.last_sequence,
-                        known.as_deref().unwrap_or("earlier"),
-                    ),
-                    "start with --accept-new-stream to go on with it from its beginning, or set another store.path",
-                ));
+                return Err(another_stream(&config.nats.stream, identity, known.as_deref().unwrap_or("earlier"), position));
             }
             warn!(stream = %config.nats.stream, from = identity.first_sequence, "going on with another stream, as told");
             machine.rebase(identity.first_sequence.saturating_sub(1));
@@ -236,8 +228,10 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             let carried = &stream.cached_info().config.subjects;
             let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
             let filter = if all_ours { Vec::new() } else { config.nats.subjects.clone() };
-            let caught_up = identity.is_some_and(|identity| identity.last_sequence <= position);
-            tokio::spawn(read_nats(stream, filter, position, caught_up, send_batches, readiness.clone()))
+            let identity = identity.expect("asked for above");
+            let (client, created) = (connection.clone().expect("connected above"), identity.created);
+            let reading = Reading { client, stream, name: config.nats.stream.clone(), created, filter, position };
+            tokio::spawn(reading.run(identity.last_sequence <= position, send_batches, readiness.clone()))
         }
     };
     let ways = Ways { slack, nats: connection, terminal: options.terminal, public_url, crash_after_post: options.crash == Some(Crash::AfterPost) };
@@ -271,47 +265,84 @@ async fn restore(store: &Store, saved: Option<crate::store::Saved>, plan: Plan, 
     Ok((start.finish(plan, blocks, effects), saved.journal.into()))
 }
 
-async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) {
+async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) -> Result<(), Fault> {
     while let Some(batch) = local.next().await {
         if batches.send(batch).await.is_err() {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
-async fn read_nats(
+/// The stream being read, and how to recognise it.
+struct Reading {
+    client: async_nats::Client,
     stream: async_nats::jetstream::stream::Stream,
+    name: String,
+    created: Timestamp,
     filter: Vec<String>,
-    mut position: u64,
-    caught_up: bool,
-    batches: mpsc::Sender<Batch>,
-    readiness: Arc<Readiness>,
-) {
-    if caught_up && batches.send(Batch { envelopes: Vec::new(), pending: 0 }).await.is_err() {
-        return;
-    }
-    loop {
-        let fault = match nats::Reader::start(&stream, filter.clone(), position).await {
-            Err(fault) => fault,
-            Ok(mut reader) => {
-                readiness.source.store(true, Ordering::Relaxed);
-                loop {
-                    match reader.next().await {
-                        Err(fault) => break fault,
-                        Ok(batch) => {
-                            position = batch.envelopes.last().map_or(position, |last| last.sequence);
-                            if batches.send(batch).await.is_err() {
-                                return;
+    /// The last sequence read.
+    position: u64,
+}
+
+impl Reading {
+    /// # Errors
+    /// When the stream is another one than the one that was started with: whatever it holds, nothing of it may be skipped in silence.
+    async fn run(mut self, caught_up: bool, batches: mpsc::Sender<Batch>, readiness: Arc<Readiness>) -> Result<(), Fault> {
+        if caught_up && batches.send(Batch { envelopes: Vec::new(), pending: 0 }).await.is_err() {
+            return Ok(());
+        }
+        loop {
+            let fault = match nats::Reader::start(self.client.clone(), &self.stream, self.filter.clone(), self.position).await {
+                Err(fault) => fault,
+                Ok(mut reader) => {
+                    readiness.source.store(true, Ordering::Relaxed);
+                    loop {
+                        match reader.next().await {
+                            Err(fault) => break fault,
+                            Ok(None) => {
+                                if let Err(fault) = self.look().await? {
+                                    break fault;
+                                }
+                            }
+                            Ok(Some(batch)) => {
+                                self.position = batch.envelopes.last().map_or(self.position, |last| last.sequence);
+                                if batches.send(batch).await.is_err() {
+                                    return Ok(());
+                                }
                             }
                         }
                     }
                 }
+            };
+            readiness.source.store(false, Ordering::Relaxed);
+            warn!(problem = %fault.what(), "reading the stream again from sequence {}", self.position + 1);
+            tokio::time::sleep(READ_AGAIN).await;
+            while let Err(fault) = self.look().await? {
+                warn!(problem = %fault.what(), "the stream cannot be read; trying again");
+                tokio::time::sleep(READ_AGAIN).await;
             }
-        };
-        readiness.source.store(false, Ordering::Relaxed);
-        warn!(problem = %fault.what(), "reading the stream again from sequence {}", position + 1);
-        tokio::time::sleep(READ_AGAIN).await;
+        }
     }
+
+    /// Whether the stream can be reached, which may pass; the outer error is that it is another one, which does not.
+    async fn look(&mut self) -> Result<Result<(), Fault>, Fault> {
+        match nats::identity(&mut self.stream).await {
+            Err(fault) => Ok(Err(fault)),
+            Ok(now) if now.created == self.created && now.last_sequence >= self.position => Ok(Ok(())),
+            Ok(now) => Err(another_stream(&self.name, &now, &self.created.to_string(), self.position)),
+        }
+    }
+}
+
+fn another_stream(name: &str, found: &nats::Identity, known: &str, position: u64) -> Fault {
+    let (created, last) = (found.created, found.last_sequence);
+    Fault::new(
+        format!(
+            "stream {name} is not the one this store has read: made {created}, last sequence {last}; the store knows one made {known}, read up to {position}"
+        ),
+        "start with --accept-new-stream to go on with it from its beginning, or set another store.path",
+    )
 }
 
 impl Running {
@@ -341,10 +372,13 @@ impl Running {
                 (&mut self.daemon).await
             }
         };
+        // A source that ended may have a reason; one that goes on is not needed any more.
+        let read = if self.reading.is_finished() { (&mut self.reading).await } else { Ok(Ok(())) };
         self.reading.abort();
         let ended = ended.map_err(|error| Fault::plain(format!("the engine ended unexpectedly: {error}")))?;
         let closed = self.close().await;
         ended?;
+        read.map_err(|error| Fault::plain(format!("reading ended unexpectedly: {error}")))??;
         closed
     }
 }

@@ -9,11 +9,16 @@ use async_nats::ConnectErrorKind;
 use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::pull::OrderedConfig, stream};
 use futures_util::{FutureExt, StreamExt};
 use model::Timestamp;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long to wait for a message before the client is asked again: after a first missed heartbeat its stream waits for that, and nothing else would.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// It is also how soon a reader notices that its connection was made anew; the client's own heartbeats would take 15 s.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A stream that says nothing for so long is looked at: it may have been deleted and made again.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// How long a batch waits for more while the stream has more: the work per batch is then small beside the work per call. Ticks are a thousand times
 /// longer.
@@ -141,6 +146,11 @@ pub async fn identity(stream: &mut stream::Stream) -> Result<Identity, Fault> {
 pub struct Reader {
     messages: jetstream::consumer::pull::Ordered,
     last: u64,
+    /// The consumer's name. The client makes another one by itself when the server has lost it; nobody knows then whether the stream is still the same.
+    consumer: String,
+    client: async_nats::Client,
+    /// Times the client had connected when the reader was started.
+    connects: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -151,7 +161,8 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     /// Starts at `position` + 1. `filter` is empty where the stream holds nothing but our subjects.
-    pub async fn start(stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
+    pub async fn start(client: async_nats::Client, stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
         let mut config =
             OrderedConfig { deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 }, ..OrderedConfig::default() };
         match filter.len() {
@@ -161,12 +172,17 @@ impl Reader {
             _ => config.filter_subjects = filter,
         }
         let consumer = stream.create_consumer(config).await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
+        let name = consumer.cached_info().name.clone();
         let messages = consumer.messages().await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
-        Ok(Self { messages, last: position })
+        Ok(Self { messages, last: position, consumer: name, client, connects })
     }
 
-    /// The next messages; waits for the first. What was delivered before (the consumer was made anew behind our position) is dropped.
-    pub async fn next(&mut self) -> Result<Batch, Fault> {
+    /// The next messages; waits for the first, and returns `None` when none came for a while.
+    ///
+    /// # Errors
+    /// When the reader must be started anew, after a look whether the stream is still the same.
+    pub async fn next(&mut self) -> Result<Option<Batch>, Fault> {
+        let began = Instant::now();
         let mut envelopes = Vec::with_capacity(256);
         let mut pending = 0;
         let mut linger = Instant::now() + LINGER;
@@ -178,12 +194,16 @@ impl Reader {
                         linger = Instant::now() + LINGER;
                         next
                     }
+                    Err(_) if self.client.statistics().connects.load(Ordering::Relaxed) != self.connects => {
+                        return Err(Fault::plain("the connection was lost and made anew"));
+                    }
+                    Err(_) if began.elapsed() >= QUIET => return Ok(None),
                     Err(_) => continue,
                 },
-                None if pending == 0 => return Ok(Batch { envelopes, pending }),
+                None if pending == 0 => return Ok(Some(Batch { envelopes, pending })),
                 None => match tokio::time::timeout_at(linger, self.messages.next()).await {
                     Ok(next) => next,
-                    Err(_) => return Ok(Batch { envelopes, pending }),
+                    Err(_) => return Ok(Some(Batch { envelopes, pending })),
                 },
             };
             let message = match next {
@@ -192,6 +212,10 @@ impl Reader {
                 None => return Err(Fault::plain("the server ended the stream's delivery")),
             };
             let info = message.info().map_err(|error| Fault::plain(format!("a message came without its place in the stream: {error}")))?;
+            if info.consumer != self.consumer {
+                // What was read before comes again.
+                return Err(Fault::plain("the server lost its place in the stream"));
+            }
             let (sequence, published) = (info.stream_sequence, stamp(info.published));
             pending = info.pending;
             if sequence <= self.last {
@@ -200,7 +224,7 @@ impl Reader {
             self.last = sequence;
             envelopes.push(Envelope { sequence, stamp: published, payload: message.message.payload });
             if envelopes.len() == BATCH_MAX {
-                return Ok(Batch { envelopes, pending });
+                return Ok(Some(Batch { envelopes, pending }));
             }
         }
     }

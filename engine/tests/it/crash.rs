@@ -289,6 +289,26 @@ async fn another_stream_under_the_same_name_is_refused_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_stream_made_again_while_the_engine_runs_ends_it_before_anything_is_skipped() {
+    for restarted in [false, true] {
+        let nats = Nats::start().await;
+        let setup = Setup::new(&nats);
+        publish(&mut Publishing::new(&nats).await, traffic(1000)).await;
+        let mut engine = setup.start().await;
+        read_all(&engine, 1000).await;
+        if restarted {
+            // It has received nothing since, so the client would start the other stream from its own beginning.
+            assert!(engine.terminate().await.success());
+            engine = setup.start().await;
+        }
+        remake(&nats, traffic(if restarted { 900 } else { 2500 })).await;
+        assert_eq!(engine.ended().await.code(), Some(2), "{}", setup.log());
+        assert!(setup.log().contains("stream LLM_CALLS is not the one this store has read"), "{}", setup.log());
+        assert_eq!(left(&setup.store).committed, 1000);
+    }
+}
+
+#[tokio::test]
 async fn a_kill_right_after_accepting_another_stream_skips_nothing_of_it() {
     let nats = Nats::start().await;
     let setup = Setup::new(&nats);
@@ -429,8 +449,10 @@ async fn an_engine_outlives_its_server_and_counts_exactly() {
     let status = engine.until("the middle of the stream", PATIENCE, |status| status["received"].as_u64() > Some(10_000)).await;
     nats.restart().await;
     assert!(status["received"].as_u64() < Some(LOGS), "{status:#}");
+    let back = Instant::now();
     tally.merge(&publish(&mut publishing, logs).await);
     let status = read_all(&engine, LOGS).await;
+    assert!(back.elapsed() < Duration::from_secs(15), "read again only after {:?}", back.elapsed());
     for (counter, expected) in [("received", LOGS), ("counted", LOGS), ("missed", 0), ("late", 0)] {
         assert_eq!(status[counter], expected, "{counter} in {status:#}");
     }

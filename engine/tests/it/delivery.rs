@@ -171,8 +171,7 @@ async fn a_channel_gets_a_message_a_second_and_channels_do_not_wait_for_each_oth
     let times = |channel: &str| requests.iter().filter(|request| request.channel == channel).map(|request| request.at).collect::<Vec<_>>();
     let (one, two) = (times("#one"), times("#two"));
     for pair in one.windows(2).chain(two.windows(2)) {
-        // Sent a second apart; the loopback takes a different time each time.
-        assert!(pair[1] - pair[0] >= Duration::from_millis(900), "{:?} between two messages of a channel", pair[1] - pair[0]);
+        assert!(pair[1] - pair[0] >= Duration::from_secs(1), "{:?} between two messages of a channel", pair[1] - pair[0]);
     }
     assert!(two[0] < one[1] && one[0] < two[1], "neither channel waited for the other's second message");
 }
