@@ -1,0 +1,81 @@
+//! The shipped rules on generated traffic, without a server: each fires on its incident, for the right group, ends after it, and stays all but
+//! silent on healthy days and in low traffic. The same inspection and the same machine as in production, hours in milliseconds.
+
+use bytes::Bytes;
+use fixtures::{Effect, Incident, Rates, Scope, Traffic};
+use machine::{Effect as Decision, Input, Machine, Notification, Reason};
+use model::Timestamp;
+use model::plan::{Plan, Windows};
+use streamgauge::inspect::Inspector;
+use streamgauge::source::Envelope;
+
+const HOUR_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
+
+/// Everything that the shipped rules say about `hours` of `traffic`.
+fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
+    let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped")).rules;
+    let plan = Plan::new(Windows::default(), rules.specs());
+    let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
+    let inspector = Inspector { plan: plan.clone(), rules, evaluators };
+    let (mut machine, mut effects) = (Machine::new(plan, 0), Vec::new());
+    let end = traffic.start_ms + hours * HOUR_MS;
+    let mut calls = traffic.calls().take_while(|call| call.time_ms < end).zip(1u64..).peekable();
+    while calls.peek().is_some() {
+        let envelope = |(call, sequence): (fixtures::Generated, u64)| {
+            let stamp = Timestamp::from_millis(call.time_ms).expect("generated times are in range");
+            Envelope { sequence, stamp, payload: Bytes::from(call.json) }
+        };
+        let batch: Vec<_> = calls.by_ref().take(1000).map(envelope).collect();
+        machine.apply(Input::Folded(inspector.fold(&batch).fold), &mut effects);
+    }
+    let told = |decision| if let Decision::Notify(notification) = decision { Some(notification) } else { None };
+    effects.into_iter().filter_map(told).collect()
+}
+
+fn healthy(seed: u64, calls_per_second: f64) -> Traffic {
+    let base = Rates { truncated: 0.0005, refused: 0.0005, empty: 0.0002, invalid_json: 0.001, ..Rates::default() };
+    Traffic { seed, calls_per_second, base, ..Traffic::default() }
+}
+
+fn broken(traffic: &Traffic, effect: Effect) -> Traffic {
+    let (from_ms, to_ms) = (traffic.start_ms + HOUR_MS, traffic.start_ms + HOUR_MS + 20 * MINUTE_MS);
+    let scope = Scope { stage: Some("extraction".into()), provider: Some("anthropic".into()), model: Some("claude-haiku-4-5".into()) };
+    Traffic { incidents: vec![Incident { from_ms, to_ms, scope, effect }], ..traffic.clone() }
+}
+
+#[test]
+fn each_shipped_rule_fires_on_its_incident_for_the_right_group_and_ends_after_it() {
+    for (rule, effect, group) in [
+        ("fallback-rate", Effect::Fallback(0.9), vec!["extraction"]),
+        ("retry-rate", Effect::Retry(0.9), vec!["anthropic", "claude-haiku-4-5"]),
+        ("invalid-json-rate", Effect::InvalidJson(0.3), vec!["extraction", "anthropic", "claude-haiku-4-5"]),
+    ] {
+        let seed = 11;
+        let traffic = broken(&healthy(seed, 20.0), effect);
+        let told = notifications(&traffic, 3);
+        let said: Vec<_> =
+            told.iter().map(|n| (n.rule.as_str(), n.reason, n.group.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())).collect();
+        assert_eq!(said, [(rule, Reason::Fired, group.clone()), (rule, Reason::Resolved, group)], "seed {seed}");
+        let minutes = |at: Timestamp| (at.millis() - traffic.start_ms - HOUR_MS) / MINUTE_MS;
+        assert!((0..10).contains(&minutes(told[0].at)), "{rule} fired {} minutes after the first bad call, seed {seed}", minutes(told[0].at));
+        assert!((20..32).contains(&minutes(told[1].at)), "{rule} ended {} minutes after the first bad call, seed {seed}", minutes(told[1].at));
+        assert!(!told[0].examples.is_empty(), "{rule} names calls that show the trouble");
+    }
+}
+
+/// A 95 % interval that is looked at every ten seconds over forty groups of fifty calls is left by chance now and then. Accepted until a sequential
+/// detector with a budget of false alarms takes its place; a bare threshold of 2 % fires on the same days many times.
+#[test]
+fn three_healthy_days_hold_at_most_two_false_alarms() {
+    let seeds = [1, 2, 3];
+    let told: Vec<_> = seeds.iter().flat_map(|seed| notifications(&healthy(*seed, 5.0), 24)).collect();
+    let fired = told.iter().filter(|notification| notification.reason == Reason::Fired).count();
+    assert!(fired <= 2, "{fired} false alarms with seeds {seeds:?}: {told:#?}");
+}
+
+#[test]
+fn the_shipped_rules_are_silent_in_traffic_too_low_to_say_anything() {
+    let seed = 5;
+    assert_eq!(notifications(&broken(&healthy(seed, 0.2), Effect::InvalidJson(0.5)), 3), [], "seed {seed}");
+}
