@@ -9,7 +9,7 @@ use crate::slack::{Posted, Slack, hint};
 use crate::store::{Row, Store};
 use machine::Reason;
 use model::{Span, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,15 +64,15 @@ impl Outbox {
     /// Delivers until `stop` says so, and then what is due, for at most `grace`.
     pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) -> Result<(), Fault> {
         let mut in_flight: JoinSet<(String, Result<(), Fault>)> = JoinSet::new();
-        let mut busy: BTreeMap<String, Instant> = BTreeMap::new();
+        let mut busy: BTreeSet<String> = BTreeSet::new();
         let mut deadline: Option<Instant> = None;
         loop {
             let now = now();
             for row in self.store.ask(move |db| db.due(now)).await? {
-                if busy.contains_key(&row.route) {
+                if busy.contains(&row.route) {
                     continue;
                 }
-                busy.insert(row.route.clone(), Instant::now());
+                busy.insert(row.route.clone());
                 let (store, ways, deliveries) = (self.store.clone(), self.ways.clone(), self.deliveries.clone());
                 in_flight.spawn(async move {
                     let route = row.route.clone();

@@ -1,5 +1,5 @@
-//! The shipped rules on generated traffic, without a server: each fires on its incident, for the right group, ends after it, and stays all but
-//! silent on healthy days and in low traffic. The same inspection and the same machine as in production, hours in milliseconds.
+//! The shipped rules on generated traffic, without a server: each fires on its incident, for the right group, ends after it, stays silent in
+//! low traffic, and raises few false alarms on healthy days. The same inspection and the same machine as in production, hours in milliseconds.
 
 use bytes::Bytes;
 use fixtures::{Effect, Incident, Rates, Scope, Traffic};
@@ -65,7 +65,7 @@ fn each_shipped_rule_fires_on_its_incident_for_the_right_group_and_ends_after_it
 }
 
 /// A 95 % interval that is looked at every ten seconds over forty groups of fifty calls is left by chance now and then. Accepted until a sequential
-/// detector with a budget of false alarms takes its place; a bare threshold of 2 % fires on the same days many times.
+/// detector with a budget of false alarms takes its place. These three days hold two.
 #[test]
 fn three_healthy_days_hold_at_most_two_false_alarms() {
     let seeds = [1, 2, 3];
