@@ -9,11 +9,12 @@
 mod alert;
 mod block;
 mod checkpoint;
-mod drift;
+pub mod drift;
 mod effect;
 mod environment;
 mod group;
 mod ledger;
+mod limit;
 mod machine;
 mod observe;
 mod settle;

@@ -1,7 +1,7 @@
 //! From a running sum to what a rule sees, and from that to a condition.
 
 use crate::alert::Condition;
-use crate::drift::drifted;
+use crate::limit::drifted;
 use crate::window::Sum;
 use model::Quantiles;
 use model::plan::{Rule, Statistic, Watch};

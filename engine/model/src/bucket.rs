@@ -23,6 +23,11 @@ impl Bucket {
         Self(((u64::from(shift) << 7) + (value >> shift)) as u16)
     }
 
+    /// The bucket above.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// The smallest value in this bucket.
     pub fn lowest(self) -> u64 {
         let index = u64::from(self.0);
@@ -55,6 +60,16 @@ pub struct Quantiles(Histogram<u64>);
 impl Buckets {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Ascending, none with count 0.
+    pub fn iter(&self) -> impl Iterator<Item = (Bucket, u64)> + '_ {
+        self.0.iter().copied()
     }
 
     /// Cost: a binary search, and a shift of the later buckets when the bucket is new.

@@ -1,0 +1,178 @@
+//! What a series normally shows, learned online: its level against a reference (its parent's range, or its own first calls), and for parents the
+//! shape of day and week.
+//!
+//! What is learned must be what is normal. So an hour enters only when the hour after it has passed, too, without an alarm; while an alarm stands
+//! nothing enters at all.
+
+use super::season::Season;
+use serde::{Deserialize, Serialize};
+
+/// Ticks of an hour.
+pub const HOUR: u32 = 360;
+/// Counts weigh half after a week.
+const KEPT_PER_HOUR: f64 = 0.995_882_623_658_297_4;
+/// What a series without a parent knows of itself beforehand, in events.
+const OWN_STRENGTH: f32 = 0.5;
+/// A series without a parent has learned enough after this many events, or this many trials without, or a week of hours.
+const LEARNED_EVENTS: f64 = 5.0;
+const LEARNED_TRIALS: f64 = 1000.0;
+const LEARNED_HOURS: u32 = 168;
+
+/// What a parent expects at this time, as its children start from it: ln of the rate (or count), and its variance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reference {
+    pub log: f64,
+    pub variance: f64,
+}
+
+/// What is expected at this time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expected {
+    pub log: f64,
+    pub variance: f64,
+    /// The part of `log` that is the level, and the part that is season.
+    level: f64,
+    season: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Events, discounted, and those expected by the reference and the season; trials while learning.
+    x: f64,
+    e: f64,
+    open: Hour,
+    held: Hour,
+    /// The first hour.
+    born: u32,
+    /// An alarm stood in the open hour or the held one.
+    tainted: bool,
+    /// How much the reference is worth, in events: few where siblings differ much.
+    strength: f32,
+    /// ln of the reference of a series without a parent; `None` while it learns.
+    own: Option<f64>,
+    season: Option<Box<Season>>,
+}
+
+/// Events of one hour, those expected by reference and season, and those expected by reference and level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Hour {
+    hour: u32,
+    x: f32,
+    e: f32,
+    flat: f32,
+}
+
+impl Baseline {
+    /// Of a series first heard at tick `at`. `strength`: how much its parent's range is worth, in events.
+    pub fn new(at: u32, strength: Option<f64>, seasonal: bool) -> Self {
+        Self {
+            x: 0.0,
+            e: 0.0,
+            open: Hour { hour: at / HOUR, ..Hour::default() },
+            held: Hour::default(),
+            born: at / HOUR,
+            tainted: false,
+            strength: strength.map_or(OWN_STRENGTH, |strength| strength as f32),
+            own: None,
+            season: seasonal.then(Box::default),
+        }
+    }
+
+    /// Hours since the first tick.
+    pub fn age(&self, at: u32) -> u32 {
+        (at / HOUR).saturating_sub(self.born)
+    }
+
+    /// Events that the level rests on, and those that the reference expected.
+    pub fn counts(&self) -> (f64, f64) {
+        (self.x, self.e)
+    }
+
+    pub fn set_strength(&mut self, strength: f64) {
+        self.strength = strength as f32;
+    }
+
+    /// What is expected at tick `at`. `None` while it learns: it has no parent that knows, and has seen too little itself.
+    pub fn expected(&self, at: u32, parent: Option<Reference>) -> Option<Expected> {
+        let reference = parent.or(self.own.map(|log| Reference { log, variance: 0.0 }))?;
+        let strength = f64::from(self.strength);
+        let level = libm::log((self.x + strength) / (self.e + strength));
+        let (season, uncertain) = self.season.as_ref().map_or((0.0, 0.0), |season| season.at(f64::from(at) / f64::from(HOUR)));
+        let own = self.x + strength;
+        Some(Expected { log: reference.log + level + season, variance: 1.0 / own + reference.variance * strength / own + uncertain, level, season })
+    }
+
+    /// Counts one tick, of which `mean` events were expected (with `expected`, cut off where a rate would pass 1).
+    pub fn add(&mut self, events: f64, mean: f64, expected: &Expected) {
+        self.open.x += events as f32;
+        self.open.e += (mean * libm::exp(-expected.level)) as f32;
+        self.open.flat += (mean * libm::exp(-expected.season)) as f32;
+    }
+
+    /// Counts one tick while it learns. True when it has learned enough by `enough` or has waited a week.
+    pub fn learn(&mut self, at: u32, events: f64, trials: f64, enough: impl Fn(f64, f64) -> bool) -> bool {
+        self.x += events;
+        self.e += trials;
+        let learned = enough(self.x, self.e) || self.age(at) >= LEARNED_HOURS;
+        if learned {
+            let own = (self.x + 0.5) / (self.e + 1.0);
+            self.own = Some(libm::log(own));
+            self.e *= own;
+            self.open = Hour { hour: at / HOUR, ..Hour::default() };
+        }
+        learned
+    }
+
+    /// An alarm stands: what is open and held is not normal.
+    pub fn taint(&mut self) {
+        self.tainted = true;
+    }
+
+    /// Closes the open hour when `at` lies in a later one, and takes over what was held. Returns the hours passed, and whether the hour was good.
+    pub fn pass(&mut self, at: u32, firing: bool) -> Option<(u32, bool)> {
+        let hour = at / HOUR;
+        let hours = hour.checked_sub(self.open.hour).filter(|hours| *hours > 0)?;
+        let good = !self.tainted;
+        let kept = libm::pow(KEPT_PER_HOUR, f64::from(hours));
+        (self.x, self.e) = (self.x * kept, self.e * kept);
+        if self.own.is_some() || self.strength > OWN_STRENGTH {
+            if good {
+                self.take(self.held);
+                self.held = self.open;
+                if hours > 1 {
+                    self.take(self.held);
+                    self.held = Hour::default();
+                }
+            } else {
+                self.held = Hour::default();
+                self.tainted = firing;
+            }
+        }
+        self.open = Hour { hour, ..Hour::default() };
+        Some((hours, good))
+    }
+
+    fn take(&mut self, hour: Hour) {
+        self.x += f64::from(hour.x);
+        self.e += f64::from(hour.e);
+        if let Some(season) = &mut self.season
+            && hour.flat > 0.0
+        {
+            season.add(hour.hour, f64::from(hour.x), f64::from(hour.flat));
+        }
+    }
+
+    /// What was seen of an incident becomes normal: `events` where `mean` were expected. The shape of day and week stays.
+    pub fn adopt(&mut self, events: f64, mean: f64) {
+        let level = (self.x + f64::from(self.strength)) / (self.e + f64::from(self.strength));
+        // At least as sure as it was told: an adopted level is the user's word, not an estimate of one tick.
+        (self.x, self.e) = (events, mean / level);
+        (self.open.x, self.open.e, self.open.flat) = (0.0, 0.0, 0.0);
+        (self.held, self.tainted) = (Hour::default(), false);
+    }
+}
+
+/// Whether a series without a parent has seen enough of a rate.
+pub fn rate_learned(events: f64, trials: f64) -> bool {
+    events >= LEARNED_EVENTS || trials >= LEARNED_TRIALS
+}

@@ -1,0 +1,199 @@
+//! One tick's log likelihood ratios: an alternative against the nearest rate that is still expected.
+//!
+//! All are natural logs. Each has expectation of its exponential at most 1 while the truth is expected, which is all that the promise needs;
+//! dividing by a dispersion of at least 1 and capping only lower it.
+
+use super::alternative::{FACTORS, ODDS};
+use super::{expit, logit};
+
+/// An alternative this close to the edge of what is expected says nothing worth its work.
+const INDIFFERENT: f64 = 0.02;
+
+/// What is expected of a rate: log-odds below which it is not too high, and above which it is not too low.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateNull {
+    /// `None`: it cannot be too high.
+    pub up: Option<f64>,
+    /// `None`: it cannot be too low.
+    pub down: Option<f64>,
+    /// How far to either side the truth may lie, in log-odds: one standard error, and what the user wants ignored.
+    pub guard: f64,
+}
+
+/// Coefficients of the binomial likelihood ratio: `events · d + calls · b` for each alternative. `d` follows from the odds and the guard, so only `b`
+/// is kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateTest {
+    null: RateNull,
+    b: [f64; ODDS.len()],
+}
+
+impl RateTest {
+    /// Cost: 4 exponentials per alternative; made anew once a minute.
+    pub fn new(null: RateNull) -> Self {
+        let mut b = [f64::NAN; ODDS.len()];
+        for (k, b) in b.iter_mut().enumerate() {
+            if let Some((q, h)) = rates(&null, k) {
+                *b = libm::log((1.0 - q) / (1.0 - h));
+            }
+        }
+        Self { null, b }
+    }
+
+    pub fn null(&self) -> &RateNull {
+        &self.null
+    }
+
+    /// Whether the alternative is far enough from what is expected.
+    pub fn looks_for(&self, k: usize) -> bool {
+        !self.b[k].is_nan()
+    }
+
+    /// Binomial evidence for alternative `k`; `None` where it is not looked for. Cost: two multiplications.
+    pub fn binomial(&self, k: usize, calls: f64, events: f64) -> Option<f64> {
+        let b = self.b[k];
+        (!b.is_nan()).then(|| events * (LN_ODDS[k] - sign(k) * self.null.guard) + calls * b)
+    }
+
+    /// Beta-binomial evidence: calls of one tick agree with each other by `correlation` (> 0). For whole counts.
+    pub fn beta_binomial(&self, k: usize, calls: u64, events: u64, correlation: f64) -> Option<f64> {
+        let (q, h) = rates(&self.null, k)?;
+        let c = (1.0 - correlation) / correlation;
+        Some(beta_binomial(calls, events, q, h, c))
+    }
+}
+
+/// ln of [`ODDS`]; a test holds them together.
+pub const LN_ODDS: [f64; ODDS.len()] = [
+    0.113_328_685_307_003_27,
+    0.262_364_264_467_491_06,
+    0.470_003_629_245_735_6,
+    0.788_457_360_364_270_2,
+    1.252_762_968_495_368,
+    1.791_759_469_228_055,
+    2.484_906_649_788_000_4,
+    3.401_197_381_662_155_5,
+    -0.262_364_264_467_491_1,
+    -0.587_786_664_902_119,
+    -1.098_612_288_668_109_8,
+    -2.079_441_541_679_835_7,
+];
+
+fn sign(k: usize) -> f64 {
+    if LN_ODDS[k] > 0.0 { 1.0 } else { -1.0 }
+}
+
+/// The alternative's rate, and the expected rate nearest to it.
+fn rates(null: &RateNull, k: usize) -> Option<(f64, f64)> {
+    let sign = sign(k);
+    let base = if sign > 0.0 { null.up } else { null.down }?;
+    let (q, h) = (base + LN_ODDS[k], base + sign * null.guard);
+    (sign * (q - h) > INDIFFERENT).then(|| (expit(q), expit(h)))
+}
+
+/// ln B(x, n; q) - ln B(x, n; h) with B(x, n; p) = Γ(x + pc) Γ(n - x + (1-p)c) / (Γ(pc) Γ((1-p)c)).
+///
+/// Up to a few dozen calls the Gamma ratios are products, taken by one logarithm; above, by lgamma.
+fn beta_binomial(calls: u64, events: u64, q: f64, h: f64, c: f64) -> f64 {
+    // (c + 32)^32 stays within a double for every c that a correlation over 1e-6 gives.
+    const PRODUCTS_MAX: u64 = 32;
+    let misses = calls - events;
+    if calls <= PRODUCTS_MAX {
+        let (mut over, mut under) = (1.0, 1.0);
+        for i in 0..events {
+            over *= q * c + i as f64;
+            under *= h * c + i as f64;
+        }
+        for i in 0..misses {
+            over *= (1.0 - q) * c + i as f64;
+            under *= (1.0 - h) * c + i as f64;
+        }
+        return libm::log(over / under);
+    }
+    let (x, m) = (events as f64, misses as f64);
+    let whole = |p: f64| libm::lgamma(x + p * c) - libm::lgamma(p * c) + libm::lgamma(m + (1.0 - p) * c) - libm::lgamma((1.0 - p) * c);
+    whole(q) - whole(h)
+}
+
+/// Evidence that calls come at [`FACTORS`]`[k]` times `expected` per tick: Poisson where `shape` is infinite, negative binomial (variance
+/// mean + mean²/shape) otherwise. `guard` is how far to either side, in logs, the mean may lie.
+pub fn volume(k: usize, calls: f64, expected: f64, shape: f64, guard: f64) -> Option<f64> {
+    let factor = libm::log(FACTORS[k]);
+    let edge = factor.signum() * guard;
+    (factor.signum() * (factor - edge) > INDIFFERENT).then(|| counts(calls, expected * libm::exp(factor), expected * libm::exp(edge), shape))
+}
+
+/// ln of the ratio of two counts' likelihoods, with means `mean` and `null`.
+pub(super) fn counts(calls: f64, mean: f64, null: f64, shape: f64) -> f64 {
+    if shape.is_infinite() {
+        calls * libm::log(mean / null) - (mean - null)
+    } else {
+        calls * libm::log(mean / null) - (calls + shape) * libm::log((mean + shape) / (null + shape))
+    }
+}
+
+/// Bets that a weighted mean of scores in 0..=1 is not `mean`: exact for any sampling whose weights were fixed before the score was known.
+///
+/// Source: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86 (2024). With equal weights and yes/no scores
+/// this is the binomial form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bets {
+    mean: f64,
+    /// By alternative.
+    stakes: [f64; ODDS.len()],
+}
+
+impl Bets {
+    /// `mean`: what is expected, 0 < mean < 1. `weight_max`: bound of the weights (mean 1). `variance`: E[w² (y - mean)²] while all is well.
+    pub fn new(mean: f64, weight_max: f64, variance: f64) -> Self {
+        let l = logit(mean);
+        let stake = |ln_odds: &f64| {
+            let gap = expit(l + ln_odds) - mean;
+            let stake = gap / (variance + 0.5 * gap.abs() * weight_max * (1.0 - mean));
+            // So that no single score takes more than nine tenths of the capital.
+            stake.clamp(-0.9 / (weight_max * (1.0 - mean)), 0.9 / (weight_max * mean))
+        };
+        Self { mean, stakes: std::array::from_fn(|k| stake(&LN_ODDS[k])) }
+    }
+
+    /// Evidence of one tick's scores, each with its weight.
+    pub fn evidence(&self, k: usize, scores: &[(f64, f64)]) -> f64 {
+        scores.iter().map(|(weight, score)| libm::log(1.0 + self.stakes[k] * weight * (score - self.mean))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_of_the_odds_are_theirs() {
+        for (ln, odds) in LN_ODDS.iter().zip(ODDS) {
+            assert!((ln - odds.ln()).abs() < 1e-15, "{odds}: {ln} is not {}", odds.ln());
+        }
+    }
+
+    #[test]
+    fn products_and_lgamma_agree_where_they_meet() {
+        for (calls, events) in [(32, 0), (32, 3), (32, 32)] {
+            let whole = |p: f64, c: f64| {
+                let (x, m) = (events as f64, (calls - events) as f64);
+                libm::lgamma(x + p * c) - libm::lgamma(p * c) + libm::lgamma(m + (1.0 - p) * c) - libm::lgamma((1.0 - p) * c)
+            };
+            for c in [9.0, 99.0, 9999.0] {
+                let expected = whole(0.08, c) - whole(0.03, c);
+                assert!((beta_binomial(calls, events, 0.08, 0.03, c) - expected).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_weights_and_the_matching_stake_are_the_binomial_form() {
+        // λ = (q - p) / (p (1 - p)) makes a bet on yes/no scores the likelihood ratio of q against p.
+        let (p, q) = (0.1, 0.2);
+        let bets = Bets { mean: p, stakes: [(q - p) / (p * (1.0 - p)); ODDS.len()] };
+        let scores = [(1.0, 1.0), (1.0, 0.0), (1.0, 0.0)];
+        let expected = f64::ln(q / p) + 2.0 * f64::ln((1.0 - q) / (1.0 - p));
+        assert!((bets.evidence(0, &scores) - expected).abs() < 1e-12);
+    }
+}
