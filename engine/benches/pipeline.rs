@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use fixtures::Traffic;
 use machine::{Input, Machine};
-use model::Timestamp;
 use model::plan::{Plan, Windows};
+use model::{FalseAlarms, Timestamp};
 use std::time::Instant;
 use streamgauge::inspect::Inspector;
 use streamgauge::source::Envelope;
@@ -33,7 +33,7 @@ fn main() {
             .collect();
         let bytes = envelopes.iter().map(|e| e.payload.len()).sum::<usize>() / calls;
         let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped")).rules;
-        let plan = Plan::new(Windows::default(), rules.specs());
+        let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
         let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
         let inspector = Inspector { plan: plan.clone(), rules, evaluators };
         let scan = median(rounds, || {

@@ -1,9 +1,13 @@
 //! The command line: one subcommand, one file in `cli/`.
 
+mod adopt;
+mod asking;
 mod check;
 mod demo;
+mod explain;
 mod publish;
 mod run;
+mod status;
 
 use crate::config::Config;
 use crate::daemon::Crash;
@@ -50,6 +54,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the running engine where it is, where every log went, and how each rule stands.
+    Status(status::Status),
+    /// Ask the running engine why a rule fires for a group, or does not.
+    Explain(explain::Explain),
+    /// Tell the running engine that what an alert shows is normal from now on.
+    Adopt(adopt::Adopt),
     /// Publish JSON lines to the subject, each acknowledged by the server.
     Publish(publish::Publish),
 }
@@ -86,6 +96,9 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
     let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.sets);
     match cli.command {
+        Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
+        Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
+        Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check { json } => check::check(load(), json),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,

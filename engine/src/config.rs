@@ -11,6 +11,7 @@ mod section;
 mod tree;
 mod values;
 
+use model::FalseAlarms;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, ren
 /// Everything a user may set. `Default` is an empty file in the working directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// For everything that drifts, over all rules and groups.
+    pub false_alarms: FalseAlarms,
     pub nats: NatsConfig,
     pub store: StoreConfig,
     pub rules: RulesConfig,

@@ -4,13 +4,14 @@
 //! source ─ batches ─▶ fold (any thread) ─ in order ─▶ machine ─▶ seal, notify ▶ store      checks ▶ any thread ▶ machine
 //! ```
 //!
-//! What is not in the stream (elapsed time) is journaled with its position before it is applied; a snapshot is taken every so often, by its measured
-//! cost, and a restart goes on from there: snapshot, journal, stream. So nothing is counted twice or missed, whenever the process dies.
+//! What is not in the stream (elapsed time, a person's word) is journaled with its position before it is applied; a snapshot is taken every so often,
+//! by its measured cost, and a restart goes on from there: snapshot, journal, stream. So nothing is counted twice or missed, whenever the process dies.
 //! Deliberately absent: decisions about calls, rules or alerts. They are the machine's.
 
 use crate::deadletter::{DeadLetters, Letter};
 use crate::error::Fault;
 use crate::inspect::{Folded, Inspector};
+use crate::journal::{Entry, Journal};
 use crate::outbox::{Deliveries, now};
 use crate::routes::Routes;
 use crate::source::{Batch, Envelope};
@@ -21,12 +22,12 @@ use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
 use model::plan::Decides;
 use model::window::Checked;
 use model::{Span, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::{debug, info, warn};
 
 /// Batches being folded: enough to keep every core busy, few enough that a restart re-reads little and memory stays small.
@@ -44,14 +45,43 @@ const ROLL_UP_EVERY: Duration = Duration::from_secs(60);
 /// Something another task wants to know of the machine; it runs between inputs.
 pub type Reading = Box<dyn FnOnce(&Machine) + Send>;
 
-/// A handle for reading the machine.
-#[derive(Clone, Debug)]
-pub struct Reader {
-    readings: mpsc::Sender<Reading>,
+/// What other tasks ask of the daemon.
+pub enum Question {
+    Read(Reading),
+    /// A person says that what an alert shows is normal from now on.
+    Adopt {
+        alert_id: String,
+        reply: oneshot::Sender<Adoption>,
+    },
 }
 
-/// What a restart found in the journal: applied again at the same positions.
-pub type Journal = VecDeque<(u64, Timestamp)>;
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Read(_) => f.write_str("Read"),
+            Self::Adopt { alert_id, .. } => f.debug_struct("Adopt").field("alert_id", alert_id).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// What came of a person's wish to adopt an alert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adoption {
+    /// It has ended. `told`: people had heard of it, and hear of its end.
+    Adopted { rule: String, environment: String, group: Vec<(String, String)>, told: bool },
+    /// No such alert is pending or firing.
+    Unknown,
+    /// Its range is set by hand, or its rule decides by values.
+    NotLearned { rule: String },
+    /// The engine repeats what it did before its restart.
+    CatchingUp,
+}
+
+/// A handle for asking the daemon.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    questions: mpsc::Sender<Question>,
+}
 
 #[derive(Debug)]
 pub struct Daemon {
@@ -106,9 +136,13 @@ pub struct Pulse {
     pub pending: AtomicU64,
 }
 
-pub fn reader() -> (Reader, mpsc::Receiver<Reading>) {
-    let (readings, queue) = mpsc::channel(64);
-    (Reader { readings }, queue)
+pub fn reader() -> (Reader, mpsc::Receiver<Question>) {
+    let (questions, queue) = mpsc::channel(64);
+    (Reader { questions }, queue)
+}
+
+fn gone() -> Fault {
+    Fault::plain("the engine is stopping")
 }
 
 impl Reader {
@@ -121,8 +155,17 @@ impl Reader {
         let reading: Reading = Box::new(move |machine| {
             let _ = reply.send(look(machine));
         });
-        let gone = || Fault::plain("the engine is stopping");
-        self.readings.send(reading).await.map_err(|_| gone())?;
+        self.questions.send(Question::Read(reading)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Ends an alert as the new normal. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// When the daemon has ended.
+    pub async fn adopt(&self, alert_id: String) -> Result<Adoption, Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.questions.send(Question::Adopt { alert_id, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
@@ -135,7 +178,7 @@ impl Daemon {
     pub async fn run(
         mut self,
         mut batches: mpsc::Receiver<Batch>,
-        mut readings: mpsc::Receiver<Reading>,
+        mut questions: mpsc::Receiver<Question>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Machine, Fault> {
         let mut folding: FuturesOrdered<Folding> = FuturesOrdered::new();
@@ -144,9 +187,9 @@ impl Daemon {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut saving = Saving::new(self.machine.position());
         let mut draining = false;
-        let mut effects = std::mem::take(&mut self.first_effects);
-        self.replay_journal(None, &mut effects);
+        let effects = std::mem::take(&mut self.first_effects);
         self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
+        self.replay_journal(None, &mut checking).await?;
         if let Some(created) = self.new_stream.take() {
             let (position, body) = (self.machine.position(), self.machine.snapshot());
             self.store.ask(move |db| db.take_up(created, position, &body)).await?;
@@ -175,14 +218,15 @@ impl Daemon {
                         self.save(&mut saving).await?;
                     }
                 }
-                Some(reading) = readings.recv() => reading(&self.machine),
-                Some(done) = checking.next(), if !checking.is_empty() => {
-                    let (request, results) = done.map_err(|error| Fault::plain(format!("a rule check ended unexpectedly: {error}")))?;
-                    let mut effects = Vec::new();
-                    let CheckRequest { environment, at, rule, .. } = request;
-                    self.machine.apply(Input::Checked { environment, at, rule, results }, &mut effects);
-                    self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
-                }
+                Some(question) = questions.recv() => match question {
+                    Question::Read(reading) => reading(&self.machine),
+                    Question::Adopt { alert_id, reply } => {
+                        let came = self.adopt(alert_id, &mut checking).await?;
+                        // Whoever asked may have gone; it is done all the same.
+                        let _ = reply.send(came);
+                    }
+                },
+                Some(done) = checking.next(), if !checking.is_empty() => self.checked(done, &mut checking).await?,
                 Some(done) = folding.next(), if !folding.is_empty() => {
                     let (folded, envelopes, pending, took) = done.map_err(|error| Fault::plain(format!("folding a batch ended unexpectedly: {error}")))?;
                     (caught_up, last_heard) = (pending == 0, Instant::now());
@@ -213,9 +257,9 @@ impl Daemon {
     }
 
     async fn folded(&mut self, folded: Folded, envelopes: &[Envelope], took: Duration, checking: &mut Checking) -> Result<(), Fault> {
+        self.replay_journal(Some(folded.fold.first), checking).await?;
         let began = Instant::now();
         let mut effects = Vec::new();
-        self.replay_journal(Some(folded.fold.first), &mut effects);
         self.machine.apply(Input::Folded(folded.fold), &mut effects);
         self.pulse.batches.fetch_add(1, Ordering::Relaxed);
         self.pulse.fold_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
@@ -224,18 +268,79 @@ impl Daemon {
             self.pulse.last_stamp.store(last.stamp.millis().max(0) as u64, Ordering::Relaxed);
         }
         let details = folded.details.into_iter().collect();
-        self.carry_out(effects, envelopes, &details, checking).await
+        self.carry_out(effects, envelopes, &details, checking).await?;
+        // What was done here before the restart is done again before anyone looks.
+        self.replay_journal(None, checking).await
     }
 
-    /// Applies journaled time that was applied before sequence `next` came; `None` when nothing comes for now.
-    fn replay_journal(&mut self, next: Option<u64>, effects: &mut Vec<Effect>) {
+    async fn checked(&mut self, done: Result<(CheckRequest, Vec<Checked>), JoinError>, checking: &mut Checking) -> Result<(), Fault> {
+        let (request, results) = done.map_err(|error| Fault::plain(format!("a rule check ended unexpectedly: {error}")))?;
+        let mut effects = Vec::new();
+        let CheckRequest { environment, at, rule, .. } = request;
+        self.machine.apply(Input::Checked { environment, at, rule, results }, &mut effects);
+        self.carry_out(effects, &[], &BTreeMap::new(), checking).await
+    }
+
+    /// Applies again what was applied before sequence `next` came; `None` when nothing comes for now.
+    async fn replay_journal(&mut self, next: Option<u64>, checking: &mut Checking) -> Result<(), Fault> {
         // Sequences up to an entry may be gone from the stream by now; the entry still comes before what follows it.
         let before = |position: u64, reached: u64| next.map_or(position <= reached, |next| position < next);
-        while let Some((position, now)) = self.journal.front().copied().filter(|(position, _)| before(*position, self.machine.position())) {
-            debug!(position, %now, "applying journaled time again");
-            self.journal.pop_front();
-            self.machine.apply(Input::Elapsed { now }, effects);
+        while self.journal.front().is_some_and(|(position, _)| before(*position, self.machine.position())) {
+            if let Some((position, entry)) = self.journal.pop_front() {
+                debug!(position, ?entry, "applying again what was journaled");
+                self.happen(entry, checking).await?;
+            }
         }
+        Ok(())
+    }
+
+    /// Applies what is journaled.
+    async fn happen(&mut self, entry: Entry, checking: &mut Checking) -> Result<(), Fault> {
+        if entry.needs_alerts() {
+            self.answered(checking).await?;
+        }
+        let mut effects = Vec::new();
+        self.machine.apply(entry.into(), &mut effects);
+        self.carry_out(effects, &[], &BTreeMap::new(), checking).await
+    }
+
+    /// Waits for the answers of all checks. They are bounded by their operations, so this takes no longer than a tick does anyway.
+    async fn answered(&mut self, checking: &mut Checking) -> Result<(), Fault> {
+        while let Some(done) = checking.next().await {
+            self.checked(done, checking).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what a person asked for; an alert that cannot be adopted leaves no trace.
+    async fn adopt(&mut self, alert_id: String, checking: &mut Checking) -> Result<Adoption, Fault> {
+        // An entry must not come before one that a restart has yet to reach.
+        self.replay_journal(None, checking).await?;
+        if !self.journal.is_empty() {
+            return Ok(Adoption::CatchingUp);
+        }
+        self.answered(checking).await?;
+        let found = self.machine.alerts().find(|view| view.alert.id == alert_id).map(|view| {
+            let group = view.rule.group_by.iter().map(ToString::to_string).zip(view.labels.iter().cloned()).collect();
+            let told = view.alert.state != machine::State::Pending;
+            (view.rule.name.clone(), view.environment.to_owned(), group, told)
+        });
+        let Some((rule, environment, group, told)) = found else { return Ok(Adoption::Unknown) };
+        if !self.machine.adoptable(&alert_id) {
+            return Ok(Adoption::NotLearned { rule });
+        }
+        info!(alert = %alert_id, %rule, %environment, "adopted as the new normal");
+        let entry = Entry::Adopted { now: now(), alert_id };
+        self.note(&entry).await?;
+        self.happen(entry, checking).await?;
+        Ok(Adoption::Adopted { rule, environment, group, told })
+    }
+
+    /// Journals what is about to be applied.
+    async fn note(&mut self, entry: &Entry) -> Result<(), Fault> {
+        let (position, entry) = (self.machine.position(), entry.clone());
+        self.journaled = self.store.ask(move |db| db.journal(position, &entry)).await?;
+        Ok(())
     }
 
     /// Cuts a batch so that no part spans a journaled position.
@@ -255,15 +360,14 @@ impl Daemon {
 
     /// Lets time pass, where that closes a tick.
     async fn elapse(&mut self, checking: &mut Checking) -> Result<(), Fault> {
-        let mut effects = Vec::new();
-        self.replay_journal(None, &mut effects);
+        self.replay_journal(None, checking).await?;
         let now = now();
         if self.journal.is_empty() && self.machine.would_elapse(now) {
-            let position = self.machine.position();
-            self.journaled = self.store.ask(move |db| db.journal(position, now)).await?;
-            self.machine.apply(Input::Elapsed { now }, &mut effects);
+            let entry = Entry::Elapsed { now };
+            self.note(&entry).await?;
+            self.happen(entry, checking).await?;
         }
-        self.carry_out(effects, &[], &BTreeMap::new(), checking).await
+        Ok(())
     }
 
     async fn carry_out(

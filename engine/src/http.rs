@@ -1,6 +1,9 @@
-//! The listener: health, metrics, the JSON API, and a page to look at. Reading only; whoever can reach it sees numbers and alerts, never payloads.
+//! The listener: health, metrics, the JSON API, and a page to look at. Whoever can reach it sees numbers and alerts, never payloads, and may adopt an
+//! alert as the new normal; everything else is reading.
 
+mod adopt;
 mod alerts;
+pub(crate) mod explain;
 mod metrics;
 mod page;
 mod series;
@@ -14,7 +17,7 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -62,6 +65,8 @@ pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch:
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/series", get(series::series))
         .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/alerts/{id}/adopt", post(adopt::adopt))
+        .route("/api/v1/explain", get(explain::explain))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such page", "see / for what there is") })
         .layer(axum::middleware::from_fn(guard))
         .with_state(app);

@@ -1,7 +1,7 @@
 //! streamgauge's edges: everything that may wait, fail or look at a clock. ARCHITECTURE.md beside this file's folder is the map.
 //!
 //! Calls come in through [`source`], are folded by [`inspect`] and applied by [`daemon`], which alone owns the machine; what the machine decides goes
-//! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] only reads.
+//! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] reads, and hands over what people decide.
 
 pub mod cli;
 pub mod config;
@@ -10,10 +10,12 @@ pub mod deadletter;
 pub mod error;
 pub mod http;
 pub mod inspect;
+pub mod journal;
 pub mod message;
 pub mod outbox;
 pub mod routes;
 pub mod slack;
 pub mod source;
+pub mod standing;
 pub mod start;
 pub mod store;

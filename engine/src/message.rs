@@ -1,9 +1,10 @@
 //! What a notification says to a person, before it has a shape: the same words go to Slack, to the terminal and to the page.
 
-use machine::{Notification, Reason};
+use crate::standing;
+use machine::{Hit, Notification, Reason};
 use model::plan::Severity;
-use model::show;
-use model::window::Observation;
+use model::window::{Drift, Observation};
+use model::{Span, Timestamp, show};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -12,7 +13,7 @@ pub struct Message {
     pub headline: String,
     /// One sentence: what.
     pub summary: String,
-    /// Label and value: where, value, expected, since, how long.
+    /// Label and value: where, value, expected, since, how much, how sure.
     pub fields: Vec<(String, String)>,
     pub runbook: Option<String>,
     /// Where to look further.
@@ -34,8 +35,7 @@ pub enum Colour {
 
 /// The words for `notification`; links start with `public_url`.
 pub fn compose(notification: &Notification, public_url: &str, possible_repeat: bool) -> Message {
-    let place: Vec<_> = notification.group.iter().map(|(_, label)| if label.is_empty() { "(none)" } else { label.as_str() }).collect();
-    let place = if place.is_empty() { "all calls".to_owned() } else { place.join(" · ") };
+    let place = standing::place(&notification.group);
     let (colour, state) = match (notification.reason, notification.severity) {
         (Reason::Fired, Severity::Critical) => (Colour::Red, "CRITICAL"),
         (Reason::Fired, Severity::Warning) => (Colour::Orange, "WARNING"),
@@ -43,12 +43,14 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         (Reason::Resolved, _) => (Colour::Green, "RESOLVED"),
         (Reason::WentQuiet, _) => (Colour::Grey, "NO DATA"),
         (Reason::RuleChanged, _) => (Colour::Grey, "RULE CHANGED"),
+        (Reason::Adopted, _) => (Colour::Grey, "ADOPTED"),
     };
     let summary = match notification.reason {
         Reason::Fired => notification.summary.clone(),
         Reason::Resolved => format!("Back in range after {}.", notification.at.since(notification.fired)),
         Reason::WentQuiet => "No calls for a day: nothing can be said about this group any more.".to_owned(),
         Reason::RuleChanged => "The rule was changed or removed while this alert was firing; it starts anew.".to_owned(),
+        Reason::Adopted => "Adopted as the new normal: this alert ends, and the range starts from what it showed.".to_owned(),
     };
     let mut fields = vec![("Environment".to_owned(), notification.environment.clone())];
     fields.extend(notification.group.iter().map(|(key, label)| (title(key), if label.is_empty() { "(none)".to_owned() } else { label.clone() })));
@@ -59,12 +61,19 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
             fields.push(("Expected".to_owned(), format!("{} to {}", unit(&observed.what, range.low), unit(&observed.what, range.high))));
         }
     }
-    if notification.reason == Reason::Fired {
-        fields.push(("Since".to_owned(), notification.began.to_string()));
-    } else {
-        fields.push(("Began".to_owned(), notification.began.to_string()));
-        if let (Some(worst), Some(observed)) = (notification.worst.and_then(|seen| seen.value), notification.observed.first()) {
-            fields.push(("At worst".to_owned(), unit(&observed.what, worst)));
+    let drifted = notification.observed.iter().find_map(|observed| Some((observed, observed.observation.drift?)));
+    match (notification.reason, drifted) {
+        (Reason::Fired, Some((observed, drift))) => {
+            let named = notification.group.len();
+            fields.extend(facts(&observed.what, &observed.of_what, &drift, &notification.hit, named, notification.at));
+        }
+        (Reason::Fired, None) => fields.push(("Since".to_owned(), moment(notification.began, Some(notification.at)))),
+        _ => {
+            let began = notification.worst.and_then(|seen| seen.drift).map_or(notification.began, |drift| drift.since.min(notification.began));
+            fields.push(("Began".to_owned(), moment(began, Some(notification.at))));
+            if let (Some(worst), Some(observed)) = (notification.worst.and_then(|seen| seen.value), notification.observed.first()) {
+                fields.push(("At worst".to_owned(), unit(&observed.what, worst)));
+            }
         }
     }
     Message {
@@ -94,7 +103,81 @@ fn value(what: &str, seen: &Observation, of_what: &str, window: &str) -> String 
     }
 }
 
-fn unit(what: &str, value: f64) -> String {
+/// What is known of a drift: since when, how much, where below the `named` labels, and how sure.
+pub fn facts(what: &str, of_what: &str, drift: &Drift, hit: &[Hit], named: usize, now: Timestamp) -> Vec<(String, String)> {
+    let mut facts = vec![("Since".to_owned(), since(drift, now)), ("Since then".to_owned(), size(what, of_what, drift))];
+    if !hit.is_empty() {
+        facts.push(("Worst hit".to_owned(), worst_hit(hit, named)));
+    }
+    facts.push(("Evidence".to_owned(), format!("{} against {} needed", evidence(drift.log_evidence), evidence(drift.log_needed))));
+    facts
+}
+
+/// Groups that a message names.
+const HIT_SHOWN: usize = 4;
+
+/// `openai · gpt-4o (41 of 160), …`: without the labels that the message names anyway.
+fn worst_hit(hit: &[Hit], above: usize) -> String {
+    let one = |hit: &Hit| {
+        let labels: Vec<_> = hit.labels.iter().skip(above).map(|label| if label.is_empty() { "(none)" } else { label.as_str() }).collect();
+        format!("{} ({} of {})", labels.join(" · "), show::number(hit.holds as f64), show::number(hit.calls as f64))
+    };
+    let shown = hit.iter().take(HIT_SHOWN).map(one).collect::<Vec<_>>().join(", ");
+    if hit.len() > HIT_SHOWN { format!("{shown} and {} more", hit.len() - HIT_SHOWN) } else { shown }
+}
+
+/// How much it is since it began: `about 8 %, 41 of 500 calls; usually 0.3 %`.
+fn size(what: &str, of_what: &str, drift: &Drift) -> String {
+    let counts = format!("{} of {}", show::number(drift.holds as f64), show::number(drift.calls as f64));
+    let usually = show::percent(drift.usual);
+    match drift.beyond {
+        Some(beyond) => {
+            let beyond = unit(what, beyond);
+            format!("about {} of calls above {beyond} ({counts} {}); usually {usually}", show::percent(drift.size), of_what)
+        }
+        None if what == "calls" => format!("about {} times the usual calls ({} since then)", factor(drift.size), show::number(drift.calls as f64)),
+        None => format!("about {} ({counts} {}); usually {usually}", show::percent(drift.size), of_what),
+    }
+}
+
+fn factor(factor: f64) -> String {
+    if factor < 0.1 { format!("{factor:.2}") } else { format!("{factor:.1}") }
+}
+
+/// When it most likely began: `14:02 UTC, give or take 1m`.
+pub fn since(drift: &Drift, now: Timestamp) -> String {
+    let (earliest, latest) = drift.since_between;
+    let either_way = drift.since.since(earliest).max(latest.since(drift.since));
+    let began = moment(drift.since, Some(now));
+    // To the minute is as exact as it is said.
+    if either_way < Span::from_secs(60) { began } else { format!("{began}, give or take {}", standing::about(either_way)) }
+}
+
+/// `14:02 UTC`, with the day where it is not that of `now`.
+pub fn moment(at: Timestamp, now: Option<Timestamp>) -> String {
+    let text = at.to_string();
+    let day = |text: &str| text.get(..10).unwrap_or_default().to_owned();
+    let minute = text.get(11..16).unwrap_or_default();
+    match now {
+        Some(now) if day(&now.to_string()) == day(&text) => format!("{minute} UTC"),
+        _ => format!("{} {minute} UTC", day(&text)),
+    }
+}
+
+/// Evidence, given as its logarithm, with the two digits that matter: `1,300,000`.
+pub fn evidence(log: f64) -> String {
+    /// Where a number stops being read.
+    const MANY: f64 = 1e9;
+    let evidence = log.exp();
+    if evidence >= MANY {
+        return format!("10^{:.0}", log / std::f64::consts::LN_10);
+    }
+    let digits = 10f64.powf((evidence.max(1.0).log10().floor() - 1.0).max(0.0));
+    show::number((evidence / digits).round() * digits)
+}
+
+/// A value in the unit of what is watched: `fallback rate`, `p95 of latency_ms`, `calls`.
+pub fn unit(what: &str, value: f64) -> String {
     let measure = what.rsplit(' ').next().and_then(model::Measure::parse);
     match measure {
         Some(measure) => show::measure(measure, value),
@@ -129,4 +212,70 @@ pub fn for_terminal(message: &Message, channel: &str, colours: bool) -> String {
         text += &format!("  {bar} {}\n", paint("This may be a repeat: the connection broke before Slack confirmed it.", "3"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_is_a_number_that_people_can_compare() {
+        for (log, text) in [(0.0, "1"), (1.0, "3"), (11.4, "89,000"), (14.1, "1,300,000"), (40.0, "10^17")] {
+            assert_eq!(evidence(log), text);
+        }
+    }
+
+    #[test]
+    fn a_moment_has_its_day_only_where_it_is_another_one() {
+        let at = |text| Timestamp::parse(text).expect("it is a time");
+        let (began, now, later) = (at("2026-11-22T14:02:30Z"), at("2026-11-22T14:10:00Z"), at("2026-11-23T00:01:00Z"));
+        assert_eq!((moment(began, Some(now)), moment(began, Some(later))), ("14:02 UTC".to_owned(), "2026-11-22 14:02 UTC".to_owned()));
+    }
+
+    fn notification(what: &str, of_what: &str, group: serde_json::Value, drift: serde_json::Value, reason: &str) -> Notification {
+        let seen = serde_json::json!({ "value": 0.082, "holds": 41, "calls": 500, "low": 0.06, "high": 0.11, "expected": { "low": 0.002, "high": 0.011 },
+            "learning": false, "drifted": "up", "drift": drift });
+        let body = serde_json::json!({ "id": "1-fired", "reason": reason, "at": "2026-11-22T14:20:00Z", "alert_id": "1", "rule": "fallback-rate",
+            "severity": "warning", "environment": "production", "group": group, "summary": "It is more than usual.",
+            "observed": [{ "watch": "value", "what": what, "window": "5m", "of_what": of_what, "observation": seen }],
+            "began": "2026-11-22T14:19:00Z", "fired": "2026-11-22T14:19:00Z", "worst": seen, "examples": [],
+            "hit": [{ "labels": ["extraction", "openai"], "calls": 400, "holds": 38 }, { "labels": ["extraction", ""], "calls": 100, "holds": 3 }],
+            "channel": null, "runbook": null });
+        serde_json::from_value(body).expect("it is a notification")
+    }
+
+    fn shown(notification: &Notification) -> String {
+        for_terminal(&compose(notification, "http://here", false), "#llm-alerts", false)
+    }
+
+    #[test]
+    fn a_drift_is_told_with_its_place_its_beginning_its_size_and_its_proof() {
+        let drift = |beyond: Option<f64>| {
+            serde_json::json!({ "since": "2026-11-22T14:02:30Z", "since_between": ["2026-11-22T14:01:00Z", "2026-11-22T14:03:00Z"], "size": 0.08,
+                "usual": 0.003, "beyond": beyond, "calls": 500, "holds": 41, "log_evidence": 14.1, "log_needed": 11.4 })
+        };
+        let stage = || serde_json::json!([["stage", "extraction"]]);
+        assert_eq!(
+            shown(&notification("fallback rate", "calls", stage(), drift(None), "fired")),
+            "  #llm-alerts  streamgauge
+  ▌ ● WARNING: fallback-rate — extraction
+  ▌ It is more than usual.
+  ▌ Environment  production
+  ▌ Stage        extraction
+  ▌ Now          8.2 % (41 of 500 calls in 5m)
+  ▌ Expected     0.2 % to 1.1 %
+  ▌ Since        14:02 UTC, give or take 2m
+  ▌ Since then   about 8 % (41 of 500 calls); usually 0.3 %
+  ▌ Worst hit    openai (38 of 400), (none) (3 of 100)
+  ▌ Evidence     1,300,000 against 89,000 needed
+  ▌ http://here/#alert-1
+"
+        );
+        let slow = shown(&notification("p95 of latency_ms", "calls", serde_json::json!([]), drift(Some(4000.0)), "fired"));
+        assert!(slow.contains("— all calls\n"), "{slow}");
+        assert!(slow.contains("Since then   about 8 % of calls above 4.0 s (41 of 500 calls); usually 0.3 %\n"), "{slow}");
+        assert!(slow.contains("extraction · openai (38 of 400)"), "{slow}");
+        let adopted = shown(&notification("fallback rate", "calls", stage(), drift(None), "adopted"));
+        assert!(adopted.contains("○ ADOPTED: fallback-rate — extraction\n") && adopted.contains("Began        14:02 UTC\n"), "{adopted}");
+    }
 }

@@ -2,11 +2,12 @@
 //! taking it apart again in order. `run` and `demo` differ only in what they hand in.
 
 use crate::config::Config;
-use crate::daemon::{Crash, Daemon, Journal, Pulse, reader};
+use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
 use crate::http::{self, App, Readiness};
 use crate::inspect::Inspector;
+use crate::journal::Journal;
 use crate::outbox::{Deliveries, Outbox, Ways};
 use crate::routes::Routes;
 use crate::slack::Slack;
@@ -103,7 +104,7 @@ pub fn plan(config: &Config, rules: &rules::RuleSet) -> Plan {
         lateness: span(config.windows.lateness),
         series_max: u32::try_from(config.windows.series_max).unwrap_or(u32::MAX),
     };
-    Plan::new(windows, rules.specs())
+    Plan::new(windows, config.false_alarms, rules.specs())
 }
 
 fn span(duration: Duration) -> Span {
@@ -195,7 +196,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let (stop, stopped) = watch::channel(false);
     let (stop_edges, edges_stopped) = watch::channel(false);
     let (send_batches, batches) = mpsc::channel(READ_AHEAD);
-    let (reader, readings) = reader();
+    let (reader, questions) = reader();
     let (pulse, deliveries, wake, readiness) =
         (Arc::new(Pulse::default()), Arc::new(Deliveries::default()), Arc::new(Notify::new()), Arc::new(Readiness::default()));
     pulse.committed.store(position, Ordering::Relaxed);
@@ -243,7 +244,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         reader,
         store,
         pulse,
-        daemon: tokio::spawn(daemon.run(batches, readings, stopped)),
+        daemon: tokio::spawn(daemon.run(batches, questions, stopped)),
         outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
         listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
         reading,

@@ -5,6 +5,7 @@
 //! Deliberately absent: decisions. What is written and when is the daemon's business.
 
 use crate::error::Fault;
+use crate::journal::Entry;
 use machine::{Notification, SliceBlock};
 use model::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -13,7 +14,10 @@ use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Raised whenever a table changes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// From the version before; `adopted` names the alert that a person adopted.
+const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
 
 /// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
 const QUEUE_MAX: usize = 64;
@@ -25,7 +29,7 @@ const HOURS_AFTER: Span = Span::from_secs(25 * 3600);
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL, adopted TEXT);
 CREATE TABLE IF NOT EXISTS slices (
   environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -60,8 +64,8 @@ type Request = Box<dyn FnOnce(&mut Db) + Send>;
 pub struct Saved {
     pub position: u64,
     pub body: Vec<u8>,
-    /// Journaled after the snapshot: the position each was applied at, and its time.
-    pub journal: Vec<(u64, Timestamp)>,
+    /// Journaled after the snapshot, with the position each was applied at.
+    pub journal: Vec<(u64, Entry)>,
 }
 
 /// One notification on its way to one place.
@@ -106,6 +110,10 @@ impl Db {
         match db.meta("schema")?.and_then(|version| version.parse::<i64>().ok()) {
             None => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
             Some(SCHEMA_VERSION) => {}
+            Some(1) => {
+                db.connection.execute_batch(FROM_1_TO_2)?;
+                db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
+            }
             Some(other) => {
                 return Err(Fault::new(
                     format!("the store {} has layout {other}, this version reads layout {SCHEMA_VERSION}", folder.display()),
@@ -129,8 +137,12 @@ impl Db {
 
     pub fn saved(&self) -> Result<Option<Saved>, Fault> {
         let snapshot = self.connection.query_row("SELECT position, body FROM snapshot", [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let mut statement = self.connection.prepare("SELECT position, now FROM journal ORDER BY id")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?).unwrap_or_default())))?;
+        let mut statement = self.connection.prepare("SELECT position, now, adopted FROM journal ORDER BY id")?;
+        let rows = statement.query_map([], |row| {
+            let now = Timestamp::from_millis(row.get(1)?).unwrap_or_default();
+            let adopted: Option<String> = row.get(2)?;
+            Ok((row.get(0)?, adopted.map_or(Entry::Elapsed { now }, |alert_id| Entry::Adopted { now, alert_id })))
+        })?;
         let journal = rows.collect::<Result<_, _>>()?;
         Ok(snapshot.map(|(position, body)| Saved { position, body, journal }))
     }
@@ -160,9 +172,13 @@ impl Db {
         Ok(self.connection.query_row("SELECT position FROM snapshot", [], |row| row.get(0)).optional()?)
     }
 
-    /// Notes that elapsed time is about to be applied at `position`; returns the entry's number.
-    pub fn journal(&self, position: u64, now: Timestamp) -> Result<i64, Fault> {
-        self.connection.execute("INSERT INTO journal (position, now) VALUES (?1, ?2)", params![position, now.millis()])?;
+    /// Notes that `entry` is about to be applied at `position`; returns the entry's number.
+    pub fn journal(&self, position: u64, entry: &Entry) -> Result<i64, Fault> {
+        let (now, adopted) = match entry {
+            Entry::Elapsed { now } => (now, None),
+            Entry::Adopted { now, alert_id } => (now, Some(alert_id)),
+        };
+        self.connection.execute("INSERT INTO journal (position, now, adopted) VALUES (?1, ?2, ?3)", params![position, now.millis(), adopted])?;
         Ok(self.connection.last_insert_rowid())
     }
 
@@ -267,6 +283,12 @@ impl Db {
         let mut statement = self.connection.prepare_cached("SELECT state, body FROM alerts ORDER BY changed DESC, id LIMIT ?1")?;
         let rows = statement.query_map([most], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
         rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
+    }
+
+    /// The last notification of an alert that was told.
+    pub fn alert(&self, id: &str) -> Result<Option<Notification>, Fault> {
+        let body: Option<String> = self.connection.query_row("SELECT body FROM alerts WHERE id = ?1", [id], |row| row.get(0)).optional()?;
+        body.map(|body| notification(&body)).transpose()
     }
 
     /// The first unsent row of every route that is due at `now`.

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use fixtures::{Effect, Incident, Rates, Scope, Traffic};
 use machine::{Effect as Decision, Input, Machine, Notification, Reason};
-use model::Timestamp;
 use model::plan::{Plan, Windows};
+use model::{FalseAlarms, Timestamp};
 use streamgauge::inspect::Inspector;
 use streamgauge::source::Envelope;
 
@@ -15,7 +15,7 @@ const MINUTE_MS: i64 = 60_000;
 /// Everything that the shipped rules say about `hours` of `traffic`.
 fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
     let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped")).rules;
-    let plan = Plan::new(Windows::default(), rules.specs());
+    let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
     let inspector = Inspector { plan: plan.clone(), rules, evaluators };
     let (mut machine, mut effects) = (Machine::new(plan, 0), Vec::new());
@@ -64,14 +64,14 @@ fn each_shipped_rule_fires_on_its_incident_for_the_right_group_and_ends_after_it
     }
 }
 
-/// A 95 % interval that is looked at every ten seconds over forty groups of fifty calls is left by chance now and then. Accepted until a sequential
-/// detector with a budget of false alarms takes its place. These three days hold two.
+/// Three rules over some forty groups and their roll-ups, from the first call on.
 #[test]
-fn three_healthy_days_hold_at_most_two_false_alarms() {
+fn healthy_days_stay_within_the_budget_of_one_false_alarm_a_day() {
     let seeds = [1, 2, 3];
     let told: Vec<_> = seeds.iter().flat_map(|seed| notifications(&healthy(*seed, 5.0), 24)).collect();
     let fired = told.iter().filter(|notification| notification.reason == Reason::Fired).count();
-    assert!(fired <= 2, "{fired} false alarms with seeds {seeds:?}: {told:#?}");
+    eprintln!("{fired} false alarms in three days, seeds {seeds:?}");
+    assert!(fired <= 3, "{fired} false alarms with seeds {seeds:?}: {told:#?}");
 }
 
 #[test]

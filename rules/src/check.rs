@@ -88,6 +88,7 @@ fn observed(observation: &Observation) -> Dynamic {
         ("low".into(), observation.low.into()),
         ("high".into(), observation.high.into()),
         ("expected".into(), expected),
+        ("learning".into(), observation.learning.into()),
         ("drifted".into(), observation.drifted.map_or("", |direction| direction.name()).into()),
     ])
     .into()

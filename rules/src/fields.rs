@@ -3,12 +3,14 @@
 use crate::nearest;
 use crate::problem::Refusal;
 use crate::watch::Watch;
+use model::FalseAlarms;
 use model::label::Key;
-use model::plan::{Filter, NoData, Severity};
+use model::plan::{Filter, NoData, Objective, Severity};
 use model::time::Span;
 use rhai::{Dynamic, Map};
+use std::ops::RangeInclusive;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 16] = [
     "name",
     "severity",
     "watch",
@@ -18,6 +20,9 @@ const FIELDS: [&str; 13] = [
     "hold",
     "keep_firing",
     "no_data",
+    "false_alarms",
+    "slo",
+    "over",
     "channel",
     "runbook",
     "owner",
@@ -45,6 +50,8 @@ pub(crate) struct Fields {
     pub hold: Span,
     pub keep_firing: Span,
     pub no_data: NoData,
+    pub false_alarms: Option<FalseAlarms>,
+    pub objective: Option<Objective>,
     pub channel: Option<String>,
     pub runbook: Option<String>,
 }
@@ -86,6 +93,9 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     };
     let hold = take("hold").map(|value| span(value, "hold"));
     let keep_firing = take("keep_firing").map(|value| span(value, "keep_firing"));
+    let false_alarms = take("false_alarms").map(false_alarms);
+    let slo = take("slo").map(slo);
+    let over = take("over").map(|value| span(value, "over"));
     let channel = take("channel").map(|value| text(value, "channel"));
     let runbook = take("runbook").map(|value| text(value, "runbook"));
     if let Some(Err(refusal)) = take("owner").map(|value| text(value, "owner")) {
@@ -98,6 +108,15 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
             _ => refusal.hint(nearest::hint(unknown, FIELDS[..KNOWN].iter().copied())),
         });
     }
+    let (slo, over) = (settle(slo, &mut refusals), settle(over, &mut refusals));
+    if over.is_some() && slo.is_none() {
+        refusals.push(Refusal::new("over is the period of an objective, and there is none").hint("add slo: 0.99, for example").about("over"));
+    }
+    if let Some(over) = over.filter(|over| !PERIODS.contains(over)) {
+        let refusal = Refusal::new(format!("an objective over {over} cannot be watched")).about("over");
+        refusals.push(refusal.hint(format!("its burn rates are taken over up to three days: use {} to {}", PERIODS.start(), PERIODS.end())));
+    }
+    let objective = slo.map(|target| Objective { target, over: over.unwrap_or(PERIOD) });
     let fields = Fields {
         name,
         severity: settle(severity, &mut refusals).unwrap_or_default(),
@@ -108,6 +127,8 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
         hold: settle(hold, &mut refusals).unwrap_or(Span::ZERO),
         keep_firing: settle(keep_firing, &mut refusals).unwrap_or(Span::from_secs(60)),
         no_data: settle(no_data, &mut refusals).unwrap_or_default(),
+        false_alarms: settle(false_alarms, &mut refusals),
+        objective,
         channel: settle(channel, &mut refusals),
         runbook: settle(runbook, &mut refusals),
     };
@@ -153,6 +174,23 @@ fn span(value: Dynamic, field: &str) -> Result<Span, Refusal> {
     let refuse = |message: String| Refusal::new(message).hint(format!("as in {field}: \"30s\" or \"2m\"")).about(field);
     let text = value.into_string().map_err(|_| refuse(format!("{field} is a length of time in quotes")))?;
     Span::parse(&text).ok_or_else(|| refuse(format!("`{text}` is no length of time")))
+}
+
+/// Of an objective's period: the default, and what its windows of an hour to three days make sense for.
+const PERIOD: Span = Span::from_secs(30 * 86_400);
+const PERIODS: RangeInclusive<Span> = Span::from_secs(7 * 86_400)..=Span::from_secs(90 * 86_400);
+
+fn slo(value: Dynamic) -> Result<f64, Refusal> {
+    let target = value.as_float().map_err(|_| ());
+    match target {
+        Ok(target) if target > 0.0 && target < 1.0 => Ok(target),
+        _ => Err(Refusal::new("slo is the share of calls to be good, between 0 and 1").hint("99 % is slo: 0.99").about("slo")),
+    }
+}
+
+fn false_alarms(value: Dynamic) -> Result<FalseAlarms, Refusal> {
+    let text = text(value, "false_alarms")?;
+    FalseAlarms::parse(&text).map_err(|error| Refusal::new(error.to_string()).hint(FalseAlarms::HINT).about("false_alarms"))
 }
 
 fn one_of<T: Copy>(value: Dynamic, field: &str, known: &[(&str, T)]) -> Result<T, Refusal> {

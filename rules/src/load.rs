@@ -178,17 +178,12 @@ impl<'s> File<'s> {
         let mut own = Vec::new();
         let mut watches = Vec::new();
         for (name, watch) in fields.watches {
-            if !check && watch.expect.is_none() {
-                let refusal = Refusal::new(if name == "value" {
-                    "nothing says when this rule fires".to_owned()
-                } else {
-                    format!("nothing says when `{name}` fires")
-                });
-                self.refuse(watch.at, refusal.hint("give the watch `.expect(low, high)`, or write `fn check(w)`"));
-            }
             let Some(statistic) = self.statistic(&watch, signals, &mut own) else { continue };
-            let at_least = watch.at_least();
+            let at_least = watch.at_least(check);
             watches.push(WatchSpec { name, statistic, window: watch.window, expect: watch.expect, at_least, only: watch.only });
+        }
+        if fields.objective.is_some() {
+            self.objective(check, &watches);
         }
         if !self.problems.is_empty() {
             return None;
@@ -202,10 +197,15 @@ impl<'s> File<'s> {
             environments: fields.environments,
             watches: Vec::new(),
             // The slot is given when all rules are known.
-            decides: if check { Decides::Check(0) } else { Decides::Drift },
+            decides: match fields.objective {
+                _ if check => Decides::Check(0),
+                Some(objective) => Decides::Burn(objective),
+                None => Decides::Drift,
+            },
             hold: fields.hold,
             keep_firing: fields.keep_firing,
             no_data: fields.no_data,
+            false_alarms: fields.false_alarms,
             channel: fields.channel,
             runbook: fields.runbook,
             summary: summary(self.text),
@@ -228,6 +228,23 @@ impl<'s> File<'s> {
             engine
         });
         Some(Compiled { spec, path: self.source.path.clone(), ast, per_call, per_check })
+    }
+
+    /// An objective is about the share of one kind of failure, and decides alone.
+    fn objective(&mut self, check: bool, watches: &[WatchSpec]) {
+        let refusal = match watches {
+            _ if check => Refusal::new("a rule is decided by its objective or by fn check(w), not by both").hint("take `slo` or `check` out"),
+            [watch] if !matches!(watch.statistic, Statistic::Rate(_)) => {
+                Refusal::new("an objective needs a rate of bad calls").hint("as in watch: rate(\"error\", \"5m\"), slo: 0.99")
+            }
+            [watch] if watch.expect.is_some() => {
+                Refusal::new("a watch with an objective has no expected range").hint("the objective says what is allowed: take .expect(…) out")
+            }
+            [_] => return,
+            _ => Refusal::new("an objective is about one watch").hint("write a rule for each"),
+        };
+        let place = self.words.entry((1, 1), "slo").unwrap_or((1, 1));
+        self.problem(place, refusal);
     }
 
     /// The statistic of a watch; a signal that is not built in takes its place among the rule's `own`.

@@ -13,7 +13,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
 /// Longer windows are refused: slices are kept in memory for the longest window.
 const WINDOW_MAX: Span = Span::from_secs(6 * 3600);
 
-/// Fewer calls than this say nothing of a rate or a measure, unless the rule says otherwise. A volume speaks from none.
+/// Fewer calls than this give a `check` no value of a rate or a measure, unless the rule says otherwise. A volume speaks from none.
 const AT_LEAST: u64 = 30;
 
 #[derive(Clone, Debug)]
@@ -71,8 +71,14 @@ impl Watch {
         Ok(Self { of, window: window_of(window)?, expect: None, only: Filter::default(), at_least: None, at: context.call_position() })
     }
 
-    pub fn at_least(&self) -> u64 {
-        self.at_least.unwrap_or(if matches!(self.of, Of::Volume) { 0 } else { AT_LEAST })
+    /// Where the rule does not say: evidence speaks for itself, but a `check` would compare the value of any two calls.
+    pub fn at_least(&self, check: bool) -> u64 {
+        let fewest = match self.of {
+            Of::Volume => 0,
+            _ if check => AT_LEAST,
+            _ => 1,
+        };
+        self.at_least.unwrap_or(fewest)
     }
 
     fn expecting(self, low: &Dynamic, high: &Dynamic) -> Result<Self, Refusal> {

@@ -2,11 +2,11 @@
 
 use model::fold::ScriptView;
 use model::label::Key;
-use model::plan::{Decides, Filter, NoData, Plan, Range, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
+use model::plan::{Decides, Filter, NoData, Objective, Plan, Range, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
 use model::signal::Signals;
 use model::time::Span;
 use model::window::{Checked, Direction, Fire, GroupView, Observation};
-use model::{Measure, Signal};
+use model::{FalseAlarms, Measure, Signal};
 use streamgauge_rules::{RuleSet, Source, library, load, read_folder};
 
 #[track_caller]
@@ -73,11 +73,19 @@ fn a_rule_is_read_as_written() {
 }
 
 #[test]
+fn a_rule_may_have_an_objective_or_a_budget_of_its_own() {
+    let slo = spec("rule(#{ name: \"r\", watch: rate(\"error\", \"5m\"), slo: 0.99, over: \"7d\" });");
+    assert_eq!(slo.rule.decides, Decides::Burn(Objective { target: 0.99, over: Span::from_secs(7 * 86_400) }));
+    let own = spec("rule(#{ name: \"r\", watch: rate(\"error\", \"5m\"), false_alarms: \"1 per week\" });");
+    assert_eq!((own.rule.decides, own.rule.false_alarms), (Decides::Drift, FalseAlarms::parse("1 per week").ok()));
+}
+
+#[test]
 fn the_shortest_rule_has_the_defaults() {
     let spec = spec("rule(#{ name: \"r\", watch: rate(\"error\", \"10s\").expect(0.0, 0.1), applies: #{ environment: \"test\", kind: \"llm\" } });");
     assert_eq!(spec.watches[0].name, "value");
     assert_eq!((spec.rule.severity, spec.rule.no_data, spec.rule.decides), (Severity::Warning, NoData::Keep, Decides::Drift));
-    assert_eq!((spec.rule.hold, spec.rule.keep_firing, spec.watches[0].at_least), (Span::ZERO, Span::from_secs(60), 30));
+    assert_eq!((spec.rule.hold, spec.rule.keep_firing, spec.watches[0].at_least), (Span::ZERO, Span::from_secs(60), 1));
     assert_eq!((spec.rule.environments, spec.applies.0.len()), (vec!["test".to_owned()], 1));
 }
 
@@ -107,7 +115,7 @@ fn slots_go_to_rules_with_functions_in_order_of_name() {
         [Decides::Check(0), Decides::Drift, Decides::Check(1), Decides::Drift]
     );
     assert_eq!(set.scripts(), 3);
-    assert_eq!(Plan::new(Windows::default(), specs).groupings.len(), 3);
+    assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 3);
     let view = GroupView { environment: "e".into(), labels: vec![], observations: vec![Observation::default()] };
     let fired = |rule| matches!(set.check(rule, &view), Checked::Fire(fire) if fire.summary.len() == 1);
     assert_eq!([fired(0), fired(1), fired(2), fired(3)], [true, false, true, false]);
@@ -254,6 +262,7 @@ fn check_sees_each_watch_and_the_group() {
         high: 0.04,
         expected: Some(Range { low: 0.0, high: 0.02 }),
         drifted: Some(Direction::Up),
+        ..Observation::default()
     };
     let empty = Observation { high: 1.0, ..Observation::default() };
     let watch = "#{ bad: rate(\"invalid_json\", \"5m\"), slow: quantile(\"latency_ms\", 0.95, \"10m\") }";
@@ -336,7 +345,7 @@ fn shipped_rules_load_like_any_other() {
     assert_eq!(loaded.rules.scripts(), 0);
     let specs = loaded.rules.specs();
     assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), ["fallback-rate", "invalid-json-rate", "retry-rate"]);
-    assert_eq!(Plan::new(Windows::default(), specs).groupings.len(), 1, "shipped rules cost nothing per call");
+    assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 1, "shipped rules cost nothing per call");
     let unknown = names(&["basic"]).expect_err("there is no such pack");
     assert_eq!(
         unknown.to_string(),

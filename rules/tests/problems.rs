@@ -95,11 +95,33 @@ fn watches_are_checked_at_their_words() {
     check(&watch("rate(\"retry\", \"5m\").only(#{ environment: \"a\" })"), "r.rhai:2:38: a watch is not filtered by environment\nhint:");
     check(&watch("#{ a: 5 }"), "r.rhai:2:13: `a` is not a watch\n");
     check(&watch("#{ group: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `group`");
-    check(
-        &watch("rate(\"retry\", \"5m\")"),
-        "r.rhai:2:10: nothing says when this rule fires\nhint: give the watch `.expect(low, high)`, or write `fn check(w)`",
-    );
-    check(&watch("#{ a: volume(\"5m\").expect(1, 2), b: volume(\"5m\") }"), "r.rhai:2:46: nothing says when `b` fires\n");
+    assert_eq!(problems(&watch("#{ a: volume(\"5m\").expect(1, 2), b: volume(\"5m\") }")), "", "what is usual is learned");
+}
+
+#[test]
+fn objectives_and_budgets_are_written_as_they_are_said() {
+    let with = |fields: &str| format!("rule(#{{ name: \"r\", watch: rate(\"error\", \"5m\"),\n {fields} }});");
+    for fields in ["slo: 0.99", "slo: 0.999, over: \"7d\"", "false_alarms: \"1 per week\""] {
+        assert_eq!(problems(&with(fields)), "", "{fields}");
+    }
+    for (fields, expected) in [
+        ("slo: 99", "r.rhai:2:2: slo is the share of calls to be good, between 0 and 1\nhint: 99 % is slo: 0.99\n"),
+        ("over: \"30d\"", "r.rhai:2:2: over is the period of an objective, and there is none\nhint: add slo: 0.99"),
+        ("slo: 0.99, over: \"1h\"", "r.rhai:2:13: an objective over 1h cannot be watched\nhint: its burn rates"),
+        ("false_alarms: \"daily\"", "r.rhai:2:2: `daily` is no number of false alarms\nhint: write it as `1 per day`"),
+    ] {
+        check(&with(fields), expected);
+    }
+    let text = |watch: &str| format!("rule(#{{ name: \"r\", watch: {watch},\n slo: 0.99 }});");
+    for (watch, expected) in [
+        ("mean(\"latency_ms\", \"5m\")", "r.rhai:2:2: an objective needs a rate of bad calls\nhint: as in watch: rate("),
+        ("rate(\"error\", \"5m\").expect(0.0, 0.1)", "r.rhai:2:2: a watch with an objective has no expected range\nhint: the objective says"),
+        ("#{ a: rate(\"error\", \"5m\"), b: rate(\"retry\", \"5m\") }", "r.rhai:2:2: an objective is about one watch\nhint: write a rule for each"),
+    ] {
+        check(&text(watch), expected);
+    }
+    let both = text("rate(\"error\", \"5m\")") + "\nfn check(w) { if w.value.value > 0.5 { fire(\"x\") } }";
+    check(&both, "r.rhai:2:2: a rule is decided by its objective or by fn check(w), not by both\nhint: take");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The life of one alert: pending → firing → resolved. Pure transitions; whoever calls decides what to do with them.
 
-use crate::effect::Reason;
+use crate::effect::{Hit, Reason};
 use model::plan::{NoData, Rule, Severity};
 use model::window::Observation;
 use model::{Labels, Span, Timestamp};
@@ -26,6 +26,7 @@ pub struct Alert {
     /// End of the last tick that had data.
     pub heard: Timestamp,
     pub examples: Vec<u64>,
+    pub hit: Vec<Hit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +130,7 @@ mod tests {
             hold: Span::from_secs(hold),
             keep_firing: Span::from_secs(keep_firing),
             no_data,
+            false_alarms: None,
             channel: None,
             runbook: None,
             summary: String::new(),
@@ -146,6 +148,7 @@ mod tests {
             worst: None,
             heard: at(heard),
             examples: vec![],
+            hit: vec![],
         }
     }
 

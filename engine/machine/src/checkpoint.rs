@@ -11,6 +11,7 @@ use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::settle::{ClosedTick, notification};
+use crate::tree::Trees;
 use crate::window::Windows;
 use model::plan::Plan;
 use model::{Labels, Quantiles, Timestamp};
@@ -19,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 const MAGIC: &[u8; 4] = b"SGCK";
 /// Raised whenever the layout changes; older versions are refused, never guessed at.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -42,6 +43,7 @@ struct Snapshot {
 #[derive(Debug, Serialize, Deserialize)]
 struct EnvironmentSnapshot {
     name: String,
+    ordinal: usize,
     event_clock: Timestamp,
     stamp: Timestamp,
     clock: Timestamp,
@@ -52,6 +54,7 @@ struct EnvironmentSnapshot {
     series: u32,
     alerts: Vec<BTreeMap<Labels, Alert>>,
     waiting: VecDeque<ClosedTick>,
+    trees: Trees,
 }
 
 /// A decoded snapshot, before the sealed slices that it needs are at hand.
@@ -65,6 +68,7 @@ impl Machine {
     pub fn snapshot(&self) -> Vec<u8> {
         let environments = self.environments.values().map(|environment| EnvironmentSnapshot {
             name: environment.name.clone(),
+            ordinal: environment.ordinal,
             event_clock: environment.event_clock,
             stamp: environment.stamp,
             clock: environment.clock,
@@ -75,6 +79,7 @@ impl Machine {
             series: environment.series,
             alerts: environment.alerts.clone(),
             waiting: environment.waiting.clone(),
+            trees: environment.trees.clone(),
         });
         let snapshot =
             Snapshot { plan: self.plan.clone(), position: self.position, ledger: self.ledger.clone(), environments: environments.collect() };
@@ -121,6 +126,7 @@ impl Start {
         for snapshot in self.snapshot.environments {
             let environment = Environment {
                 name: snapshot.name,
+                ordinal: snapshot.ordinal,
                 event_clock: snapshot.event_clock,
                 stamp: snapshot.stamp,
                 clock: snapshot.clock,
@@ -132,6 +138,7 @@ impl Start {
                 alerts: snapshot.alerts,
                 waiting: snapshot.waiting,
                 windows: Windows::new(&machine.plan, snapshot.tick),
+                trees: snapshot.trees,
             };
             machine.environments.insert(environment.name.clone(), environment);
         }
@@ -193,6 +200,7 @@ impl Environment {
                 effects.push(Effect::Notify(notification(rule, &self.name, labels, alert, Reason::RuleChanged, self.tick)));
             }
         }
+        self.trees.adopt(old, plan);
         // What the old rules were still asked is not worth an answer.
         self.waiting.clear();
     }

@@ -54,6 +54,8 @@ pub struct Notification {
     pub worst: Option<Observation>,
     /// Stream sequences of calls that show the trouble.
     pub examples: Vec<u64>,
+    /// Where below the group it is worst, when the alert is for more than one group.
+    pub hit: Vec<Hit>,
     pub channel: Option<String>,
     pub runbook: Option<String>,
 }
@@ -69,6 +71,16 @@ pub struct Observed {
     pub observation: Observation,
 }
 
+/// A group that takes part in an alert of its parent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// In the order of the rule's `group_by`.
+    pub labels: model::Labels,
+    /// Since it began there.
+    pub calls: u64,
+    pub holds: u64,
+}
+
 /// Why a notification is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -79,6 +91,8 @@ pub enum Reason {
     WentQuiet,
     /// The rule was changed or removed while its alert was firing.
     RuleChanged,
+    /// A person said that what it shows is normal from now on.
+    Adopted,
 }
 
 impl Reason {
@@ -88,6 +102,7 @@ impl Reason {
             Self::Resolved => "resolved",
             Self::WentQuiet => "went_quiet",
             Self::RuleChanged => "rule_changed",
+            Self::Adopted => "adopted",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::OTHER;
 use crate::settle::ClosedTick;
+use crate::tree::{Trees, on_the_hour};
 use crate::window::Windows;
 use model::fold::{Cell, EnvironmentFold};
 use model::plan::{NoData, Plan, TICK};
@@ -27,6 +28,8 @@ const FORGET_EVERY: Span = Span::from_secs(600);
 #[derive(Clone, Debug)]
 pub(crate) struct Environment {
     pub name: String,
+    /// Environments before it.
+    pub ordinal: usize,
     /// Running maximum of event times.
     pub event_clock: Timestamp,
     /// The server's stamp of the last call.
@@ -47,6 +50,7 @@ pub(crate) struct Environment {
     /// Closed ticks whose rules have not all answered, oldest first.
     pub waiting: VecDeque<ClosedTick>,
     pub windows: Windows,
+    pub trees: Trees,
 }
 
 /// Counts of one slice, by grouping and group number.
@@ -65,9 +69,10 @@ pub struct Open {
 }
 
 impl Environment {
-    pub fn new(plan: &Plan, name: String, first_tick: Timestamp) -> Self {
+    pub fn new(plan: &Plan, name: String, ordinal: usize, first_tick: Timestamp) -> Self {
         Self {
             name,
+            ordinal,
             event_clock: first_tick,
             stamp: first_tick,
             clock: first_tick,
@@ -79,6 +84,7 @@ impl Environment {
             alerts: vec![BTreeMap::new(); plan.rules.len()],
             waiting: VecDeque::new(),
             windows: Windows::new(plan, first_tick),
+            trees: Trees::new(plan),
         }
     }
 
@@ -129,7 +135,8 @@ impl Environment {
         }
         let number = self.number(plan, grouping, labels, cell.calls, ledger);
         self.groups[usize::from(grouping)].hear(number, self.tick);
-        self.windows.add(grouping, number, slice, &cell);
+        let trees = &mut self.trees;
+        self.windows.add(grouping, number, slice, &cell, |rule, watch, labels, part| trees.count(plan, rule, watch, labels, part, &cell));
         match self.slices.entry(slice).or_default().cells.entry((grouping, number)) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert(cell);
@@ -167,11 +174,16 @@ impl Environment {
                 // With no call in any window, the ticks in between all say that nothing is known.
                 self.decide_nothing(to);
                 self.settle(plan, effects);
+                self.trees.sweep(plan, to.floor(Span::from_secs(3600)));
                 self.open(plan, to, Some(to.floor(FORGET_EVERY)), effects);
                 return;
             }
             let end = self.tick + TICK;
             self.windows.expire(&self.slices, end);
+            self.trees.close(plan, &self.name, self.ordinal, self.tick);
+            if on_the_hour(end) {
+                self.trees.sweep(plan, end);
+            }
             self.decide(plan, end, scratch, effects);
             self.settle(plan, effects);
             let forget = end.floor(FORGET_EVERY);
@@ -181,6 +193,7 @@ impl Environment {
 
     fn idle(&self, plan: &Plan) -> bool {
         self.slices.is_empty()
+            && !self.trees.hears_silence(plan, self.tick)
             && !plan.rules.iter().zip(&self.windows.rules).any(|(rule, groups)| rule.no_data == NoData::Alert && groups.iter().next().is_some())
     }
 
@@ -247,7 +260,8 @@ impl Environment {
         }
         for (start, slice) in &self.slices {
             for ((grouping, number), cell) in &slice.cells {
-                self.windows.add(*grouping, *number, *start, cell);
+                // What came in the open tick is in the snapshot.
+                self.windows.add(*grouping, *number, *start, cell, |_, _, _, _| {});
             }
         }
     }

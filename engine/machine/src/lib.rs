@@ -8,22 +8,25 @@
 
 mod alert;
 mod block;
+mod burn;
 mod checkpoint;
 pub mod drift;
 mod effect;
 mod environment;
+mod explain;
 mod group;
 mod ledger;
-mod limit;
 mod machine;
 mod observe;
 mod settle;
+mod tree;
 mod window;
 
 pub use alert::{Alert, AlertView, State};
 pub use block::{BlockError, GroupBlock, SliceBlock};
 pub use checkpoint::{CheckpointError, Start};
-pub use effect::{CheckRequest, Effect, Notification, Reason};
+pub use effect::{CheckRequest, Effect, Hit, Notification, Reason};
 pub use environment::Open;
+pub use explain::{Below, Budget, Delay, Explanation, GaugeExplanation, Leaning, RuleStanding, WatchExplanation};
 pub use ledger::Ledger;
 pub use machine::{ENVIRONMENTS_MAX, Input, Machine, OTHER};

@@ -27,6 +27,8 @@ pub enum Input {
     /// The stream has nothing more at the moment; it is `now` by the clock of the server's stamps. To be given only at the true end of the stream,
     /// never because delivery pauses: a restart that reads the same calls again must come past the same points.
     Elapsed { now: Timestamp },
+    /// A person says that what an alert shows is normal from now on. Of an alert that has ended or does not drift, it changes nothing.
+    Adopt { alert_id: String },
 }
 
 /// Environments with their windows and alerts, the ledger, and the stream position they belong to.
@@ -57,6 +59,11 @@ impl Machine {
                 if let Some(environment) = self.environments.get_mut(&environment) {
                     environment.answer(&self.plan, at, rule, results, &mut self.ledger);
                     environment.settle(&self.plan, effects);
+                }
+            }
+            Input::Adopt { alert_id } => {
+                for environment in self.environments.values_mut() {
+                    environment.adopt_alert(&self.plan, &alert_id, effects);
                 }
             }
             Input::Elapsed { now } => {
@@ -94,8 +101,9 @@ impl Machine {
                     effects.extend(part.sequences.into_iter().map(|sequence| Effect::DeadLetter { sequence, reason }));
                     continue;
                 }
+                let ordinal = self.environments.len();
                 let first_tick = part.ticks.first().map_or(part.clock.floor(TICK), |tick| tick.tick);
-                self.environments.insert(part.name.clone(), Environment::new(&self.plan, part.name.clone(), first_tick));
+                self.environments.insert(part.name.clone(), Environment::new(&self.plan, part.name.clone(), ordinal, first_tick));
             }
             let environment = self.environments.get_mut(&part.name).expect("it was there or has just been made");
             environment.merge(&self.plan, part, &mut self.ledger, &mut self.scratch, effects);
@@ -147,6 +155,11 @@ impl Machine {
                 alerts.iter().map(move |(labels, alert)| AlertView { rule, environment: &environment.name, labels, alert })
             })
         })
+    }
+
+    /// Whether [`Input::Adopt`] would change anything.
+    pub fn adoptable(&self, alert_id: &str) -> bool {
+        self.environments.values().any(|environment| environment.adoptable(&self.plan, alert_id).is_some())
     }
 
     /// What is not sealed yet of an environment, from `from` on; the rest is in the blocks that were sealed.

@@ -1,14 +1,18 @@
-//! From a running sum to what a rule sees, and from that to a condition.
+//! From a running sum and a gauge to what a rule sees, and from that to words.
 
 use crate::alert::Condition;
-use crate::limit::drifted;
+use crate::burn::Burning;
+use crate::drift::detector::{Firing, Scale};
+use crate::drift::gauge::Gauge;
+use crate::drift::{expit, logit};
+use crate::tree::{hurts, kind, start};
 use crate::window::Sum;
 use model::Quantiles;
-use model::plan::{Rule, Statistic, Watch};
-use model::window::{Direction, Observation, wilson};
+use model::plan::{Decides, Objective, Range, Rule, Statistic, TICK, Watch};
+use model::window::{Direction, Drift, Observation, wilson};
 
-/// One watch over its window.
-pub(crate) fn observation(watch: &Watch, sum: &Sum, scratch: &mut Quantiles) -> Observation {
+/// One watch over its window, as of tick `at`.
+pub(crate) fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at: u32, scratch: &mut Quantiles) -> Observation {
     let mut seen = Observation { expected: watch.expect, ..Observation::default() };
     let value = match (&watch.statistic, sum) {
         (_, Sum::Ratio(ratio)) => {
@@ -33,26 +37,134 @@ pub(crate) fn observation(watch: &Watch, sum: &Sum, scratch: &mut Quantiles) -> 
         Sum::Ratio(ratio) => wilson(ratio.holds, ratio.applies),
         _ => (value.unwrap_or_default(), value.unwrap_or_default()),
     };
-    seen.drifted = seen.value.and_then(|_| drifted(seen.low, seen.high, seen.calls, watch.at_least, watch.expect));
+    match gauge {
+        Some(gauge) => gauged(watch, gauge, at, &mut seen),
+        None if kind(rule, watch).is_some() => seen.learning = watch.expect.is_none(),
+        None if matches!(rule.decides, Decides::Burn(_)) => {}
+        None => seen.drifted = seen.value.zip(watch.expect).and_then(|(value, range)| outside(value, range)),
+    }
     seen
 }
 
-/// The condition of a rule that fires by its expected ranges.
-pub(crate) fn condition(rule: &Rule, observations: &[Observation]) -> Condition {
-    let out = rule.watches.iter().zip(observations).find(|(_, seen)| seen.drifted.is_some());
-    match out {
-        Some((watch, seen)) => Condition::Breach { summary: sentence(watch, seen), severity: rule.severity },
-        None if observations.iter().any(|seen| seen.value.is_some()) => Condition::Clear,
-        None => Condition::Unknown,
+/// What a gauge adds: the learned range, and the drift it found.
+fn gauged(watch: &Watch, gauge: &Gauge, at: u32, seen: &mut Observation) {
+    let standing = gauge.standing(at);
+    seen.learning = standing.learning && watch.expect.is_none();
+    if watch.expect.is_none() {
+        seen.expected = usual(watch, gauge, at);
+    }
+    if let Some(firing) = standing.firing {
+        seen.drifted = Some(firing.direction);
+        seen.drift = Some(drift(watch, gauge, firing, standing.scale, standing.base));
     }
 }
 
-/// `fallback rate 8.2 % is above the expected 0 % to 5 %`
-fn sentence(watch: &Watch, seen: &Observation) -> String {
+/// The learned range in the unit of the watch. `None` while learning, and of means, whose distribution is what is learned.
+pub(crate) fn usual(watch: &Watch, gauge: &Gauge, at: u32) -> Option<Range> {
+    /// A quantile is usual while the odds of lying above it are within this factor (ln 1.3) of what they were.
+    const QUANTILE_GUARD: f64 = 0.262;
+    match &watch.statistic {
+        Statistic::Quantile(measure, q) => {
+            let around = |away: f64| gauge.usual(expit(logit(*q) + away)).map(|value| value * measure.unit());
+            Some(Range { low: around(-QUANTILE_GUARD)?, high: around(QUANTILE_GUARD)? })
+        }
+        Statistic::Mean(_) => None,
+        Statistic::Rate(_) => gauge.standing(at).expected.map(|range| Range { low: range.low, high: range.high }),
+        Statistic::Volume => {
+            let ticks = watch.window.millis() as f64 / TICK.millis() as f64;
+            gauge.standing(at).expected.map(|range| Range { low: range.low * ticks, high: range.high * ticks })
+        }
+    }
+}
+
+fn drift(watch: &Watch, gauge: &Gauge, firing: &Firing, scale: Scale, base: f64) -> Drift {
+    let size = match scale {
+        Scale::Odds if base > 0.0 && base < 1.0 => expit(logit(base) + firing.distance),
+        Scale::Odds => firing.observed(scale),
+        Scale::Factor => libm::exp(firing.distance),
+    };
+    let beyond = match &watch.statistic {
+        Statistic::Quantile(measure, _) | Statistic::Mean(measure) => gauge.edge_value().map(|value| value as f64 * measure.unit()),
+        _ => None,
+    };
+    Drift {
+        since: start(firing.since),
+        since_between: (start(firing.since_between.0), start(firing.since_between.1)),
+        size,
+        usual: base,
+        beyond,
+        calls: if scale == Scale::Odds { firing.n as u64 } else { firing.x as u64 },
+        holds: firing.x as u64,
+        log_evidence: firing.log_evidence,
+        log_needed: firing.log_needed,
+    }
+}
+
+/// On which side of its range a value lies.
+fn outside(value: f64, range: Range) -> Option<Direction> {
+    if value > range.high {
+        Some(Direction::Up)
+    } else if value < range.low {
+        Some(Direction::Down)
+    } else {
+        None
+    }
+}
+
+/// The condition of a rule that fires by its expected ranges: a node is told, or a value lies outside.
+pub(crate) fn condition(rule: &Rule, observations: &[Observation], told: bool) -> Condition {
+    let by_value = rule.watches.iter().zip(observations).any(|(watch, seen)| kind(rule, watch).is_none() && seen.drifted.is_some());
+    if !told && !by_value {
+        return Condition::Clear;
+    }
+    let summary = sentence(&rule.watches, observations).unwrap_or_else(|| "outside its expected range".to_owned());
+    Condition::Breach { summary, severity: rule.severity }
+}
+
+/// The condition of a rule with an objective.
+pub(crate) fn burning(rule: &Rule, objective: &Objective, burning: Option<Burning>) -> Condition {
+    let Some(burning) = burning else { return Condition::Clear };
+    let percent = model::show::percent;
+    let summary = format!(
+        "{} is {} over {} and {} over {}: {} times what an objective of {} over {} allows",
+        rule.watches[0].statistic.describe(),
+        percent(burning.long_share),
+        burning.long,
+        percent(burning.short_share),
+        burning.short,
+        model::show::number(burning.times),
+        percent(objective.target),
+        objective.over,
+    );
+    Condition::Breach { summary, severity: rule.severity }
+}
+
+/// Says of a node that is told, or a group whose value is outside its range, what is wrong with it.
+fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
+    let (watch, seen) = watches.iter().zip(observations).find(|(watch, seen)| seen.drifted.is_some_and(|direction| hurts(watch, direction)))?;
+    let what = watch.statistic.describe();
     let side = if seen.drifted == Some(Direction::Down) { "below" } else { "above" };
-    let expected =
-        seen.expected.map_or(String::new(), |range| format!(" the expected {} to {}", written(watch, range.low), written(watch, range.high)));
-    format!("{} {} is {side}{expected}", watch.statistic.describe(), seen.value.map_or("n/a".to_owned(), |value| written(watch, value)))
+    let range = seen.expected.map(|range| {
+        let word = if watch.expect.is_some() { "expected" } else { "usual" };
+        format!("{side} the {word} {} to {}", written(watch, range.low), written(watch, range.high))
+    });
+    Some(match (seen.drift, &watch.statistic) {
+        (Some(drift), Statistic::Rate(_)) => {
+            let range = range.unwrap_or_else(|| format!("{side} what is usual"));
+            format!("{what} is about {}, {range}", model::show::percent(drift.size))
+        }
+        (Some(drift), Statistic::Quantile(measure, _) | Statistic::Mean(measure)) => {
+            let beyond = drift.beyond.or(watch.expect.map(|range| range.high)).unwrap_or_default();
+            let shares = (model::show::percent(drift.size), model::show::percent(drift.usual));
+            let usually = if watch.expect.is_some() { "at most" } else { "usually" };
+            format!("{what} has moved: {} of calls are above {}, {usually} {}", shares.0, model::show::measure(*measure, beyond), shares.1)
+        }
+        (Some(drift), Statistic::Volume) => format!("{what} come at {} times the usual rate", model::show::number(drift.size)),
+        (None, _) => {
+            let value = seen.value.map_or("n/a".to_owned(), |value| written(watch, value));
+            format!("{what} {value} is {}", range.unwrap_or_else(|| format!("{side} what is expected")))
+        }
+    })
 }
 
 /// A value of this watch for people: `3.1 %`, `230 ms`, `$0.0031`, `412`.

@@ -6,16 +6,17 @@
 //! nothing is known.
 
 use crate::alert::{Alert, Condition, Next, State, next};
-use crate::effect::{CheckRequest, Effect, Notification, Observed, Reason};
+use crate::effect::{CheckRequest, Effect, Hit, Notification, Observed, Reason};
 use crate::environment::Environment;
 use crate::ledger::Ledger;
-use crate::observe::{condition, observation, worse};
-use crate::window::{RuleGroup, Sum, watches_environment};
+use crate::observe::{burning, condition, observation, worse};
+use crate::tree::{kind, number};
+use crate::window::{Sum, watches_environment};
 use model::plan::{Decides, NoData, Plan, Rule, Statistic, TICK, fingerprint};
 use model::window::{Checked, GroupView, Observation};
 use model::{Labels, Quantiles, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Example calls an alert names.
 const EXAMPLES_MAX: usize = 3;
@@ -42,6 +43,8 @@ pub(crate) struct GroupTick {
     pub labels: Labels,
     pub observations: Vec<Observation>,
     pub examples: Vec<u64>,
+    /// Where below it it is worst.
+    pub hit: Vec<Hit>,
     /// `None` while the rule's `check` has not answered.
     pub condition: Option<Condition>,
 }
@@ -49,7 +52,7 @@ pub(crate) struct GroupTick {
 impl GroupTick {
     /// It has no calls in any window.
     fn unknown(labels: Labels) -> Self {
-        Self { labels, observations: Vec::new(), examples: Vec::new(), condition: Some(Condition::Unknown) }
+        Self { labels, observations: Vec::new(), examples: Vec::new(), hit: Vec::new(), condition: Some(Condition::Unknown) }
     }
 }
 
@@ -60,27 +63,42 @@ impl Environment {
         let mut rules = Vec::new();
         for (index, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, &self.name)) {
             let mut groups: Vec<GroupTick> = Vec::new();
-            for (labels, group) in self.windows.rules[index].iter() {
-                let empty = group.sums.iter().all(Sum::is_empty);
-                if empty && rule.no_data != NoData::Alert {
+            for labels in self.listed(rule, index) {
+                let Some(sums) = self.sums(rule, index, &labels) else { continue };
+                let empty = sums.iter().all(Sum::is_empty);
+                // `no_data` speaks of groups, not of their parents.
+                let parent = labels.len() < rule.group_by.len();
+                if empty && (parent || rule.no_data != NoData::Alert) {
                     continue;
                 }
-                let observations: Vec<_> = rule.watches.iter().zip(&group.sums).map(|(watch, sum)| observation(watch, sum, scratch)).collect();
+                let tree = &self.trees.rules[index];
+                let gauges = tree.nodes.get(&labels).map(|node| &node.gauges);
+                let observe = |(watch, sum): (usize, &Sum)| {
+                    let gauge = gauges.and_then(|gauges| gauges[watch].as_ref());
+                    observation(rule, &rule.watches[watch], sum, gauge, number(at), scratch)
+                };
+                let observations: Vec<_> = sums.iter().enumerate().map(observe).collect();
                 let unknown = empty || observations.iter().all(|seen| seen.value.is_none());
+                if parent && unknown {
+                    continue;
+                }
+                let told = tree.told.contains(&labels);
                 let condition = match rule.decides {
                     _ if unknown => Some(Condition::Unknown),
-                    Decides::Drift => Some(condition(rule, &observations)),
                     Decides::Check(_) => None,
+                    Decides::Drift => Some(condition(rule, &observations, told)),
+                    Decides::Burn(objective) => Some(burning(rule, &objective, tree.burns(rule, &labels))),
                 };
                 // Nothing begins, goes on or ends here: most groups, most of the time.
-                let alert = self.alerts[index].get(labels);
+                let alert = self.alerts[index].get(&labels);
                 if certain && alert.is_none() && matches!(condition, Some(Condition::Clear)) {
                     continue;
                 }
                 let wanted = !certain || alert.is_none_or(|alert| alert.state == State::Pending);
                 let wanted = wanted && !matches!(condition, Some(Condition::Clear | Condition::Unknown));
-                let examples = if wanted { self.examples(plan, rule, group, at) } else { Vec::new() };
-                groups.push(GroupTick { labels: labels.clone(), observations, examples, condition });
+                let examples = if wanted { self.examples(plan, rule, index, &labels, at) } else { Vec::new() };
+                let hit = if wanted && parent { self.trees.rules[index].hit(rule, &labels) } else { Vec::new() };
+                groups.push(GroupTick { labels, observations, examples, hit, condition });
             }
             if !groups.is_empty() {
                 rules.push(RuleTick { rule: index, groups });
@@ -92,6 +110,35 @@ impl Environment {
         let closed = ClosedTick { at, last: at, rules };
         self.ask(&closed, effects);
         self.waiting.push_back(closed);
+    }
+
+    /// The nodes that a rule looks at: every group, or only those that are told where its gauges say which.
+    fn listed(&self, rule: &Rule, index: usize) -> BTreeSet<Labels> {
+        let tree = &self.trees.rules[index];
+        let groups = || self.windows.rules[index].iter().map(|(labels, _)| labels.clone());
+        if matches!(rule.decides, Decides::Check(_)) {
+            return groups().collect();
+        }
+        let mut listed: BTreeSet<Labels> = tree.told.iter().chain(self.alerts[index].keys()).cloned().collect();
+        // Alerts that there may be by then, when the ticks before have their answers.
+        let waiting = self.waiting.iter().flat_map(|closed| &closed.rules).filter(|tick| tick.rule == index);
+        listed.extend(waiting.flat_map(|tick| &tick.groups).map(|group| group.labels.clone()));
+        if rule.no_data == NoData::Alert || rule.watches.iter().any(|watch| kind(rule, watch).is_none() && !matches!(rule.decides, Decides::Burn(_)))
+        {
+            listed.extend(groups());
+        }
+        listed
+    }
+
+    /// What the windows of a node hold; `None` when it has no groups any more.
+    pub(crate) fn sums(&self, rule: &Rule, index: usize, labels: &Labels) -> Option<Vec<Sum>> {
+        let mut groups = self.windows.rules[index].under(labels).map(|(_, group)| group);
+        let mut sums = groups.next()?.sums.clone();
+        for group in groups {
+            sums.iter_mut().zip(&group.sums).for_each(|(mine, theirs)| mine.merge(theirs));
+        }
+        debug_assert_eq!(sums.len(), rule.watches.len());
+        Some(sums)
     }
 
     /// Closes the open tick and those after it up to `last`, of which no rule has anything to say.
@@ -188,6 +235,7 @@ impl Environment {
                 worst: None,
                 heard: at,
                 examples: Vec::new(),
+                hit: Vec::new(),
             };
             self.alerts[index].insert(labels.clone(), begun);
         }
@@ -197,6 +245,7 @@ impl Environment {
             alert.observations = group.observations;
             if alert.state == State::Pending {
                 alert.examples = group.examples;
+                alert.hit = group.hit;
             }
         }
         match condition {
@@ -230,11 +279,35 @@ impl Environment {
         }
     }
 
+    /// Ends an alert because what it shows is normal from now on.
+    pub(crate) fn adopt_alert(&mut self, plan: &Plan, alert_id: &str, effects: &mut Vec<Effect>) {
+        let Some((index, labels)) = self.adoptable(plan, alert_id) else { return };
+        self.trees.rules[index].adopt_node(number(self.tick), &labels);
+        // What closed ticks saw of it is out of date.
+        for tick in self.waiting.iter_mut().flat_map(|closed| &mut closed.rules).filter(|tick| tick.rule == index) {
+            tick.groups.retain(|group| group.labels != labels);
+        }
+        if let Some(alert) = self.alerts[index].remove(&labels)
+            && alert.state != State::Pending
+        {
+            effects.push(Effect::Notify(notification(&plan.rules[index], &self.name, &labels, &alert, Reason::Adopted, self.tick)));
+        }
+    }
+
+    /// The rule and node of an alert whose range is learned.
+    pub(crate) fn adoptable(&self, plan: &Plan, alert_id: &str) -> Option<(usize, Labels)> {
+        let of = |index: usize| self.alerts[index].iter().find(|(_, alert)| alert.id == alert_id).map(|(labels, _)| (index, labels.clone()));
+        let (index, labels) = (0..plan.rules.len()).find_map(of)?;
+        let learned = plan.rules[index].watches.iter().any(|watch| watch.expect.is_none());
+        (learned && self.trees.rules[index].nodes.contains_key(&labels)).then_some((index, labels))
+    }
+
     /// Calls in the window that show the trouble, newest slices first.
-    fn examples(&self, plan: &Plan, rule: &Rule, group: &RuleGroup, at: Timestamp) -> Vec<u64> {
+    fn examples(&self, plan: &Plan, rule: &Rule, index: usize, labels: &Labels, at: Timestamp) -> Vec<u64> {
         let mut found = Vec::new();
+        let members: Vec<_> = self.windows.rules[index].under(labels).flat_map(|(_, group)| &group.members).collect();
         for (start, slice) in self.slices.iter().rev() {
-            for (watch_at, number) in &group.members {
+            for (watch_at, number) in &members {
                 let watch = &rule.watches[usize::from(*watch_at)];
                 let Statistic::Rate(signal) = &watch.statistic else { continue };
                 if *start < at - watch.window {
@@ -295,6 +368,7 @@ pub(crate) fn notification(rule: &Rule, environment: &str, labels: &Labels, aler
         fired,
         worst: alert.worst,
         examples: alert.examples.clone(),
+        hit: alert.hit.clone(),
         channel: rule.channel.clone(),
         runbook: rule.runbook.clone(),
     }

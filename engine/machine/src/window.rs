@@ -28,6 +28,7 @@ pub(crate) struct RuleGroups {
 
 #[derive(Clone, Debug)]
 pub(crate) struct RuleGroup {
+    labels: Labels,
     /// Watch and group number of everything that adds to it.
     pub members: Vec<(u16, u32)>,
     /// By watch.
@@ -53,14 +54,14 @@ struct Target {
 
 /// What of a cell is summed.
 #[derive(Clone, Copy, Debug)]
-enum Part {
+pub(crate) enum Part {
     Ratio(usize),
     Spread(usize),
     Calls,
 }
 
 impl Sum {
-    fn empty(watch: &Watch) -> Self {
+    pub fn empty(watch: &Watch) -> Self {
         match watch.statistic {
             Statistic::Rate(_) => Self::Ratio(Ratio::default()),
             Statistic::Quantile(..) | Statistic::Mean(_) => Self::Spread { count: 0, sum: 0, buckets: Buckets::default() },
@@ -73,6 +74,23 @@ impl Sum {
             Self::Ratio(ratio) => ratio.applies == 0,
             Self::Spread { count, .. } => *count == 0,
             Self::Calls(calls) => *calls == 0,
+        }
+    }
+
+    /// Adds another group's sum of the same watch.
+    pub fn merge(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Ratio(mine), Self::Ratio(theirs)) => {
+                mine.holds += theirs.holds;
+                mine.applies += theirs.applies;
+            }
+            (Self::Spread { count, sum, buckets }, Self::Spread { count: more, sum: theirs, buckets: others }) => {
+                *count += more;
+                *sum += theirs;
+                buckets.add(others);
+            }
+            (Self::Calls(mine), Self::Calls(theirs)) => *mine += theirs,
+            _ => {}
         }
     }
 
@@ -158,12 +176,14 @@ impl Windows {
         }
     }
 
-    /// Calls that came into the slice that starts at `slice`.
-    pub fn add(&mut self, grouping: u16, number: u32, slice: Timestamp, cell: &Cell) {
+    /// Calls that came into the slice that starts at `slice`; `heard` is told for which rule, watch and group.
+    pub fn add(&mut self, grouping: u16, number: u32, slice: Timestamp, cell: &Cell, mut heard: impl FnMut(usize, usize, &Labels, Part)) {
         for target in &self.targets[usize::from(grouping)][number as usize] {
+            let group = self.rules[usize::from(target.rule)].groups[target.slot].as_mut().expect("a target keeps its slot");
             if slice >= self.lows[target.window].1 {
-                self.rules[usize::from(target.rule)].sum(target).add(target.part, cell);
+                group.sums[usize::from(target.watch)].add(target.part, cell);
             }
+            heard(usize::from(target.rule), usize::from(target.watch), &group.labels, target.part);
         }
     }
 
@@ -186,6 +206,12 @@ impl Windows {
 }
 
 impl RuleGroups {
+    /// The groups whose labels begin with `labels`, in order.
+    pub fn under<'g>(&'g self, labels: &'g Labels) -> impl Iterator<Item = (&'g Labels, &'g RuleGroup)> {
+        let slots = self.slots.range(labels.clone()..).take_while(|(group, _)| group.starts_with(labels));
+        slots.map(|(labels, slot)| (labels, self.groups[*slot].as_ref().expect("labels point to live slots")))
+    }
+
     /// In the order of their labels.
     pub fn iter(&self) -> impl Iterator<Item = (&Labels, &RuleGroup)> {
         self.slots.iter().map(|(labels, slot)| (labels, self.groups[*slot].as_ref().expect("labels point to live slots")))
@@ -199,7 +225,8 @@ impl RuleGroups {
         if slot == self.groups.len() {
             self.groups.push(None);
         }
-        self.groups[slot] = Some(RuleGroup { members: Vec::new(), sums: rule.watches.iter().map(Sum::empty).collect() });
+        let sums = rule.watches.iter().map(Sum::empty).collect();
+        self.groups[slot] = Some(RuleGroup { labels: labels.clone(), members: Vec::new(), sums });
         self.slots.insert(labels, slot);
         slot
     }

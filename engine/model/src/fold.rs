@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn calls_are_summed_by_tick_slice_and_group() {
-        let plan = Plan::new(crate::plan::Windows::default(), vec![]);
+        let plan = Plan::new(crate::plan::Windows::default(), crate::FalseAlarms::default(), vec![]);
         let fold = fold(
             &plan,
             &[
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn examples_are_the_lowest_sequences_in_any_order_of_merging() {
-        let plan = Plan::new(crate::plan::Windows::default(), vec![]);
+        let plan = Plan::new(crate::plan::Windows::default(), crate::FalseAlarms::default(), vec![]);
         let with = |sequences: &[u64]| {
             let mut cell = Cell::new(&plan.groupings[0]);
             sequences.iter().for_each(|s| cell.example(3, *s));

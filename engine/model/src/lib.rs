@@ -5,6 +5,7 @@
 
 pub mod bucket;
 pub mod call;
+pub mod false_alarms;
 pub mod fold;
 pub mod label;
 pub mod measure;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub use bucket::{Bucket, Buckets, Distribution, Quantiles};
 pub use call::CallLog;
+pub use false_alarms::{FalseAlarms, FalseAlarmsError};
 pub use fold::{Cell, Fold, Folder, Inspected};
 pub use label::{Key, Labels};
 pub use measure::Measure;

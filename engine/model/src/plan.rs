@@ -5,6 +5,7 @@
 //! Deliberately absent: scripts. A plan knows only that a script exists, by its slot.
 
 use crate::call::CallLog;
+use crate::false_alarms::FalseAlarms;
 use crate::label::Key;
 use crate::measure::Measure;
 use crate::signal::Signal;
@@ -18,6 +19,8 @@ pub const TICK: Span = Span::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub windows: Windows,
+    /// For everything that drifts and has no budget of its own.
+    pub false_alarms: FalseAlarms,
     /// The first is [`Grouping::base`].
     pub groupings: Vec<Grouping>,
     pub rules: Vec<Rule>,
@@ -85,6 +88,8 @@ pub struct Rule {
     /// How long an alert keeps firing after its condition ended.
     pub keep_firing: Span,
     pub no_data: NoData,
+    /// Its own budget; `None`: it shares the installation's.
+    pub false_alarms: Option<FalseAlarms>,
     pub channel: Option<String>,
     pub runbook: Option<String>,
     /// The leading comment of the rule file.
@@ -100,10 +105,20 @@ pub enum Severity {
     Critical,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A share of good calls to be kept over a period: the rest is a budget that may be spent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// Between 0 and 1, such as 0.99.
+    pub target: f64,
+    pub over: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Decides {
     /// The watched statistics leave their expected range.
     Drift,
+    /// The only watch, a rate, burns the budget of an objective too fast.
+    Burn(Objective),
     /// The rule's own `check`, by script slot.
     Check(usize),
 }
@@ -133,6 +148,17 @@ pub struct Watch {
     pub projection: Vec<usize>,
     /// What is left to filter when reading: position in the grouping's keys, and the values let through.
     pub only: Vec<(usize, Vec<String>)>,
+}
+
+impl Watch {
+    /// What is measured, as a text: where it differs, what was learned before says nothing about it. Its window, name and limits do not count.
+    pub fn ruler(&self, plan: &Plan, rule: &Rule) -> String {
+        let keys = rule.group_by.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
+        let grouping = &plan.groupings[self.grouping];
+        let only = self.only.iter().map(|(at, values)| format!("{}={}", grouping.keys[*at], values.join("|"))).collect::<Vec<_>>().join(" ");
+        let script = grouping.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
+        format!("{:?}|{:?}|{keys}|{only}|{}|{script}", self.statistic, self.expect, grouping.filter)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -175,7 +201,7 @@ pub struct RuleSpec {
 
 impl Plan {
     /// Finds a grouping for every watch; groupings are shared where keys, filter and script agree.
-    pub fn new(windows: Windows, specs: Vec<RuleSpec>) -> Self {
+    pub fn new(windows: Windows, false_alarms: FalseAlarms, specs: Vec<RuleSpec>) -> Self {
         let mut groupings = vec![Grouping::base()];
         let rules = specs
             .into_iter()
@@ -192,7 +218,7 @@ impl Plan {
                 rule
             })
             .collect();
-        Self { windows, groupings, rules }
+        Self { windows, false_alarms, groupings, rules }
     }
 
     /// The script slot of a rule: that of its `check`, or of what looks at calls.
@@ -200,7 +226,7 @@ impl Plan {
         let seen = || rule.watches.iter().find_map(|watch| self.groupings[watch.grouping].script.map(|script| script.slot));
         match rule.decides {
             Decides::Check(slot) => Some(slot),
-            Decides::Drift => seen(),
+            Decides::Drift | Decides::Burn(_) => seen(),
         }
     }
 
@@ -326,6 +352,14 @@ impl Severity {
 }
 
 impl Statistic {
+    /// Of what the value is taken, for people.
+    pub fn of_what(&self) -> &str {
+        match self {
+            Self::Rate(SignalRef::BuiltIn(signal)) => signal.of_what(),
+            _ => "calls",
+        }
+    }
+
     /// For people: `fallback rate`, `p95 of latency_ms`, `mean of cost_usd`, `calls`.
     pub fn describe(&self) -> String {
         match self {
@@ -361,6 +395,7 @@ mod tests {
             hold: Span::ZERO,
             keep_firing: Span::ZERO,
             no_data: NoData::Keep,
+            false_alarms: None,
             channel: None,
             runbook: None,
             summary: String::new(),
@@ -372,8 +407,11 @@ mod tests {
     #[test]
     fn a_watch_on_the_base_keys_adds_no_grouping() {
         let only = Filter(vec![(Key::Provider, vec!["openai".into()])]);
-        let plan =
-            Plan::new(Windows::default(), vec![spec(&[Key::Model, Key::Stage], only, None, Statistic::Rate(SignalRef::BuiltIn(Signal::Error)))]);
+        let plan = Plan::new(
+            Windows::default(),
+            FalseAlarms::default(),
+            vec![spec(&[Key::Model, Key::Stage], only, None, Statistic::Rate(SignalRef::BuiltIn(Signal::Error)))],
+        );
         assert_eq!(plan.groupings.len(), 1);
         let watch = &plan.rules[0].watches[0];
         assert_eq!((watch.grouping, &watch.projection[..], &watch.only[..]), (0, &[2, 0][..], &[(1, vec!["openai".to_owned()])][..]));
@@ -384,7 +422,7 @@ mod tests {
         let user = || spec(&[Key::User], Filter::default(), None, Statistic::Mean(Measure::CostUsd));
         let script = Some(Script { slot: 0, fingerprint: 7 });
         let own = spec(&[Key::Stage], Filter::default(), script, Statistic::Rate(SignalRef::User("no_facts".into(), 0)));
-        let plan = Plan::new(Windows::default(), vec![user(), user(), own]);
+        let plan = Plan::new(Windows::default(), FalseAlarms::default(), vec![user(), user(), own]);
         assert_eq!(plan.groupings.len(), 3);
         assert_eq!(plan.groupings[1].measures, [Measure::CostUsd]);
         assert_eq!(plan.groupings[2].identity(), "stage||0000000000000007|no_facts|");

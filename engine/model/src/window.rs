@@ -1,6 +1,7 @@
 //! What a rule sees when a tick closes: one observation per watch and group, and what its `check` answers.
 
 use crate::plan::{Range, Severity};
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One watched statistic of one group over its window.
@@ -15,8 +16,33 @@ pub struct Observation {
     /// 95 % confidence limits of a rate (Wilson); the value itself otherwise.
     pub low: f64,
     pub high: f64,
+    /// The rule's own range, or the learned one.
     pub expected: Option<Range>,
+    /// Nothing is expected yet, because too little has been seen.
+    pub learning: bool,
     pub drifted: Option<Direction>,
+    /// More about a drift that the detector found.
+    pub drift: Option<Drift>,
+}
+
+/// When a series left its expected range, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// When it most likely began, and the earliest and latest time that is nearly as likely.
+    pub since: Timestamp,
+    pub since_between: (Timestamp, Timestamp),
+    /// The rate (for a volume: the factor on what was expected; for values: the share of calls beyond `beyond`) since then, shrunk, because what
+    /// is looked at for being high is not quite as high.
+    pub size: f64,
+    /// What is usual where `size` is counted.
+    pub usual: f64,
+    /// For values: in the unit of the measure.
+    pub beyond: Option<f64>,
+    pub calls: u64,
+    pub holds: u64,
+    /// ln of the evidence when it fired, and of what was needed.
+    pub log_evidence: f64,
+    pub log_needed: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

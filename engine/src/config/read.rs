@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use model::FalseAlarms;
+
 use super::errors::Fault;
 use super::section::Section;
 use super::tree::Node;
@@ -15,6 +17,7 @@ use super::*;
 /// The meaning of a whole tree: each key with its default and its range.
 pub(super) fn read(root: &mut Section<'_>) -> Config {
     let config = Config {
+        false_alarms: root.read("false_alarms", false_alarms).unwrap_or_default(),
         nats: root.section("nats", nats),
         store: root.section("store", |store| StoreConfig {
             path: store.path("path").unwrap_or_else(|| store.folder.join("streamgauge-data")),
@@ -49,8 +52,13 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             Some(ObjectiveConfig { latency: latency?, applies })
         }),
     };
-    root.not_yet(&["access", "false_alarms", "judges", "keep", "prices", "redact", "sampling"]);
+    root.not_yet(&["access", "judges", "keep", "prices", "redact", "sampling"]);
     config
+}
+
+fn false_alarms(node: &Node) -> Result<FalseAlarms, Fault> {
+    let text = node.text()?;
+    FalseAlarms::parse(text).map_err(|error| Fault::new(error.to_string(), FalseAlarms::HINT))
 }
 
 fn nats(nats: &mut Section<'_>) -> NatsConfig {

@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: nats, store, rules, slack, http, windows, environments, schemas, objectives",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -52,13 +52,22 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
 }
 
 #[test]
+fn a_budget_of_false_alarms_is_said_in_words() {
+    check("false_alarms = \"2 per week\"", "accepted");
+    check(
+        "false_alarms = \"daily\"",
+        "1:16: `false_alarms` `daily` is no number of false alarms\nhint: write it as `1 per day`, `2 per week` or `1 per month`",
+    );
+}
+
+#[test]
 fn sections_of_later_versions_are_refused() {
     check(
         "[judges.relevance]\nmodel = \"m\"\n[sampling]",
         "1:2: `judges` is not available in this version
-         hint: remove it; known: nats, store, rules, slack, http, windows, environments, schemas, objectives
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives
          3:2: `sampling` is not available in this version
-         hint: remove it; known: nats, store, rules, slack, http, windows, environments, schemas, objectives",
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives",
     );
 }
 

@@ -1,6 +1,7 @@
 //! `GET /api/v1/alerts`: what is pending and firing now, and what changed last.
 
 use super::{App, Problem};
+use crate::message;
 use axum::Json;
 use axum::extract::State;
 use machine::{Notification, State as Phase};
@@ -29,6 +30,12 @@ pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(Str
                 };
                 let watches: serde_json::Map<String, Value> =
                     view.rule.watches.iter().zip(&view.alert.observations).map(|(watch, seen)| (watch.name.clone(), json!(seen))).collect();
+                let drifted = view.rule.watches.iter().zip(&view.alert.observations).find_map(|(watch, seen)| Some((&watch.statistic, seen.drift?)));
+                let facts = drifted.map_or_else(Vec::new, |(statistic, drift)| {
+                    let (what, hit) = (statistic.describe(), &view.alert.hit);
+                    message::facts(&what, statistic.of_what(), &drift, hit, view.labels.len(), view.alert.heard)
+                });
+                let facts: serde_json::Map<String, Value> = facts.into_iter().map(|(label, text)| (label, json!(text))).collect();
                 json!({
                     "id": view.alert.id,
                     "rule": view.rule.name,
@@ -40,6 +47,9 @@ pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(Str
                     "firing_since": since,
                     "watches": watches,
                     "examples": view.alert.examples,
+                    "hit": view.alert.hit,
+                    "facts": facts,
+                    "adoptable": machine.adoptable(&view.alert.id),
                 })
             };
             machine.alerts().map(view).collect::<Vec<_>>()

@@ -4,12 +4,13 @@ use super::{App, Problem};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use machine::RuleStanding;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let outbox = app.store.ask(|db| db.outbox()).await?;
-    let (ledger, position, waiting, series, firing) = app
+    let (ledger, position, waiting, series, firing, standings) = app
         .reader
         .ask(|machine| {
             let series: Vec<_> = machine.series().map(|(name, groups, series)| (name.to_owned(), groups, series)).collect();
@@ -20,7 +21,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
             for view in machine.alerts().filter(|view| view.alert.state != machine::State::Pending) {
                 *firing.entry(view.rule.name.clone()).or_default() += 1;
             }
-            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing)
+            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules())
         })
         .await?;
     let mut page = Page(String::with_capacity(4096));
@@ -58,6 +59,16 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     page.head("alerts_firing", "gauge", "Alerts firing, by rule.");
     for (rule, count) in &firing {
         page.line("alerts_firing", &[("rule", rule)], *count as f64);
+    }
+    for (name, help, count) in [
+        ("gauges", "Groups and roll-ups that are gauged, by environment and rule.", (|standing| standing.nodes) as fn(&RuleStanding) -> usize),
+        ("gauges_learning", "Of them, those whose range is still learned.", |standing| standing.learning),
+        ("gauges_firing", "Of them, those outside their range; people are told of the coarsest.", |standing| standing.firing),
+    ] {
+        page.head(name, "gauge", help);
+        for standing in &standings {
+            page.line(name, &[("environment", &standing.environment), ("rule", &standing.rule)], count(standing) as f64);
+        }
     }
     page.head("outbox_rows", "gauge", "Notifications in the outbox, by state.");
     for (state, count) in ["waiting", "sent", "failed"].iter().zip(outbox) {

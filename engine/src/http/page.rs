@@ -1,8 +1,9 @@
-//! The page at `/`: what is wrong now, the rates of each stage, and where every log went. Server-rendered, no script, light and dark.
+//! The page at `/`: what is wrong now, the rates of each stage, how each rule stands, and where every log went. Server-rendered, no script, light and dark.
 
 use super::series::{Query, Wanted};
 use super::{App, Problem, alerts, series, status};
-use crate::message::{Colour, compose};
+use crate::message::{Colour, compose, moment};
+use crate::standing;
 use axum::extract::State;
 use axum::response::Html;
 use model::{Key, Signal, Span, show};
@@ -25,6 +26,7 @@ pub(super) async fn overview(State(app): State<App>) -> Result<Html<String>, Pro
     let _ = write!(page, "<header><h1>streamgauge</h1><p>{} · Slack: {}</p></header><main>", escape(&app.source), escape(&app.slack));
     alerts_section(&mut page, &active, &history);
     rates_section(&mut page, &app).await?;
+    rules_section(&mut page, &app).await?;
     ledger_section(&mut page, &status);
     page += "</main></body></html>";
     Ok(Html(page))
@@ -44,9 +46,20 @@ fn alerts_section(page: &mut String, active: &[Value], history: &[(String, machi
             .flatten()
             .map(|(key, label)| format!("{} {}", escape(key), escape(label.as_str().unwrap_or_default())))
             .collect();
+        let facts = alert["facts"].as_object().into_iter().flatten().map(|(label, text)| {
+            let text = escape(text.as_str().unwrap_or_default());
+            format!("<div><dt>{}</dt><dd>{text}</dd></div>", escape(label))
+        });
+        let facts: String = facts.collect();
+        let facts = if facts.is_empty() { facts } else { format!("<dl class=facts>{facts}</dl>") };
+        let adopt = if alert["adoptable"] == true {
+            format!("<p class=dim>Normal from now on? <code>streamgauge adopt {}</code></p>", text("id"))
+        } else {
+            String::new()
+        };
         let _ = write!(
             page,
-            "<article class='alert {}' id='alert-{}'><h3>{} <small>{} · {}</small></h3><p>{}</p><p class=dim>{} · since <time>{}</time></p></article>",
+            "<article class='alert {}' id='alert-{}'><h3>{} <small>{} · {}</small></h3><p>{}</p><p class=dim>{} · since <time>{}</time></p>{facts}{adopt}</article>",
             text("severity"),
             text("id"),
             text("rule"),
@@ -70,8 +83,8 @@ fn alerts_section(page: &mut String, active: &[Value], history: &[(String, machi
                 escape(&notification.alert_id),
                 escape(message.headline.split_once(": ").map_or(message.headline.as_str(), |(_, rest)| rest)),
                 field("At worst"),
-                notification.began,
-                notification.at
+                moment(notification.began, None),
+                moment(notification.at, None)
             );
         }
         *page += "</tbody></table></div>";
@@ -106,6 +119,30 @@ async fn rates_section(page: &mut String, app: &App) -> Result<(), Problem> {
         cells.iter().for_each(|cell| *page += &format!("<td class=n>{}", escape(cell)));
     }
     *page += "</tbody></table></div><p class=dim>More: <a href='/api/v1/series?measure=latency_ms&amp;group_by=provider,model'>/api/v1/series</a> by stage, provider and model.</p></section>";
+    Ok(())
+}
+
+/// How each rule stands, and what its alarm budget costs it in delay.
+async fn rules_section(page: &mut String, app: &App) -> Result<(), Problem> {
+    let (standings, budget) = app.reader.ask(|machine| (machine.rules(), machine.plan().false_alarms)).await?;
+    if standings.is_empty() {
+        return Ok(());
+    }
+    let _ = write!(page, "<section aria-labelledby=rules><h2 id=rules>Rules <small>false alarms by drift: at most {budget}</small></h2>");
+    *page += "<div class=wide><table><thead><tr><th>Environment<th>Rule<th>State<th class=n>Gauges<th class=n>Learning<th>What it can prove</thead><tbody>";
+    for standing in standings.iter().take(ROWS_MAX) {
+        let _ = write!(
+            page,
+            "<tr><td>{}<td>{}<td>{}<td class=n>{}<td class=n>{}<td class=long>{}",
+            escape(&standing.environment),
+            escape(&standing.rule),
+            standing::state(standing),
+            show::number(standing.nodes as f64),
+            show::number(standing.learning as f64),
+            escape(&standing::cost(standing)),
+        );
+    }
+    *page += "</tbody></table></div><p class=dim>Why a rule fires, or does not: <code>streamgauge explain RULE KEY=LABEL</code></p></section>";
     Ok(())
 }
 
@@ -149,6 +186,7 @@ header p,.dim,small{color:var(--dim)}header p{margin:.5rem 0}h1{margin:.6rem 0}h
 .well{color:#2a7e3b}@media(prefers-color-scheme:dark){.well{color:#71d083}}
 .alert{background:var(--card);border-left:4px solid #e5484d;border-radius:4px;padding:.6rem .9rem;margin:.5rem 0}.alert.warning{border-color:#f76b15}.alert.info{border-color:#0090ff}
 .alert p{margin:.2rem 0}.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
+td.long{white-space:normal;min-width:20rem}.facts{grid-template-columns:max-content 1fr;gap:.1rem .8rem;margin:.4rem 0}.facts div{display:contents}code{font-size:.9em}
 th{font-weight:600;color:var(--dim)}.n{text-align:right;font-variant-numeric:tabular-nums}dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(14rem,1fr));gap:.5rem;margin:0}
 dl div{background:var(--card);border-radius:4px;padding:.5rem .8rem}dt{color:var(--dim)}dd{margin:0;font-variant-numeric:tabular-nums}a{color:inherit}:target{outline:2px solid #0090ff}
 </style></head><body>";

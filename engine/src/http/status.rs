@@ -1,4 +1,4 @@
-//! `GET /api/v1/status`: position, lag, and the conservation ledger.
+//! `GET /api/v1/status`: position, lag, the conservation ledger, and how each rule stands.
 
 use super::{App, Problem};
 use axum::Json;
@@ -41,6 +41,8 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
                 "check_failures": ledger.check_failures,
                 "balances": ledger.balances(),
                 "environments": environments,
+                "false_alarms": machine.plan().false_alarms.to_string(),
+                "drift": machine.rules(),
                 "rules": machine.plan().rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>(),
             })
         })

@@ -316,6 +316,7 @@ const ERRORS: &str = r#"
 // Calls fail.
 rule(#{ name: "errors", severity: "critical", watch: rate("error", "10s").expect(0.0, 0.05).at_least(10), group_by: ["environment", "stage", "model"],
         hold: "10s", keep_firing: "0s", runbook: "https://runbooks.example/errors" });
+fn check(w) { if w.value.low > 0.05 { fire(`error rate ${percent(w.value.value)} is above the expected 0 % to 5 %`) } }
 "#;
 
 /// Twenty calls in the tick that begins at `tick`, all of them failed or none.

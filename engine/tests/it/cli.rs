@@ -74,7 +74,7 @@ hint: whole numbers with d, h, m, s or ms, largest first, such as \"7d\", \"1h30
 streamgauge.toml:6:9: `windows.slice` must divide the 10s tick of drift detection, which 3s does not
 hint: one of 1s, 2s, 5s, 10s
 streamgauge.toml:7:2: unknown key `bogus`
-hint: known: nats, store, rules, slack, http, windows, environments, schemas, objectives
+hint: known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives
 ";
     folder.check("check", 1, &format!("{problems}4 problems\n")).await;
     // What needs the configuration does not start without it.
@@ -173,10 +173,10 @@ async fn a_bad_rule_is_named_with_its_place_and_stops_no_other() {
 rules/bad.rhai:1:35: unknown signal `fallbak`
 hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
 rules/worse.rhai:4:5: expecting ',' to separate the items of this object map literal
-fallback-rate                warning   fallback rate over 5m by environment, stage; fires outside its expected range
-invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires outside its expected range
-retry-rate                   warning   retry rate over 5m by environment, provider, model; fires outside its expected range
-slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires outside its expected range
+fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
+invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
+slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
 2 problems
 ";
     folder.check("check", 1, expected).await;
@@ -190,16 +190,17 @@ slow-answers                 warning   p95 of latency_ms over 10m by environment
 async fn check_lists_the_rules_when_all_is_well() {
     let folder = Folder::new(&[("rules/good.rhai", GOOD)]);
     let expected = "
-fallback-rate                warning   fallback rate over 5m by environment, stage; fires outside its expected range
-invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires outside its expected range
-retry-rate                   warning   retry rate over 5m by environment, provider, model; fires outside its expected range
-slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires outside its expected range
+fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
+invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
+slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
 all well: 4 rules
 ";
     folder.check("check", 0, expected).await;
     let said = folder.run("check --json --set rules.library=[]", "").await;
     let answer: serde_json::Value = serde_json::from_str(&said.text).expect("the answer is JSON");
-    let rules = serde_json::json!([{ "name": "slow-answers", "severity": "warning", "summary": "" }]);
+    let rules = serde_json::json!([{ "name": "slow-answers", "severity": "warning", "summary": "",
+        "decided": "fires by drift from its range, within the shared 1 per day" }]);
     assert_eq!((said.code, &answer), (0, &serde_json::json!({ "ok": true, "problems": [], "rules": rules })));
 }
 

@@ -15,13 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// 2026-01-01: the time of the first call.
 const BEGIN_MS: i64 = 1_767_225_600_000;
 
-/// Fires for a stage while more than 5 % of its calls fail.
+/// Fires for each stage by itself while more than 5 % of its calls fail: by a check, because a drift of all stages would be one alert.
 const ERRORS: &str = r#"rule(#{
     name: "errors",
     watch: rate("error", "1m").expect(0.0, 0.05).at_least(20),
     group_by: ["stage"],
     keep_firing: "0s",
-});"#;
+});
+fn check(w) { if w.value.low > 0.05 { fire(`error rate ${percent(w.value.value)} is above the expected 0 % to 5 %`) } }"#;
 
 /// The rule under another name, for another channel.
 fn errors_to(name: &str, channel: &str) -> String {

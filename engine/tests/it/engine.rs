@@ -196,8 +196,14 @@ pub async fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
 
 /// A GET over a connection of its own.
 pub async fn answer(address: &str, path: &str) -> std::io::Result<Answer> {
+    ask(address, "GET", path, "").await
+}
+
+/// A request without a body over a connection of its own; `headers` end with a line break.
+pub async fn ask(address: &str, method: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);

@@ -29,10 +29,15 @@ pub struct Alternative {
 impl Alternative {
     /// One tick's log likelihood ratio, of `n` trials with `x` events.
     pub fn add(&mut self, at: u32, n: f64, x: f64, llr: f64) {
+        self.add_likelihood(at, n, x, llr, libm::exp(llr));
+    }
+
+    /// As [`Self::add`], `ratio` being the exponential of `llr`.
+    pub fn add_likelihood(&mut self, at: u32, n: f64, x: f64, llr: f64, ratio: f64) {
         if self.s <= 0.0 {
             (self.s, self.n, self.x, self.onset) = (0.0, 0.0, 0.0, at);
         }
-        self.r = ((1.0 + self.r) * libm::exp(llr)).min(1e200);
+        self.r = ((1.0 + self.r) * ratio).min(1e200);
         self.s += llr as f32;
         self.n += n as f32;
         self.x += x as f32;

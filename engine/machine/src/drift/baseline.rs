@@ -18,21 +18,27 @@ const LEARNED_EVENTS: f64 = 5.0;
 const LEARNED_TRIALS: f64 = 1000.0;
 const LEARNED_HOURS: u32 = 168;
 
+/// A level that rests on a few own events is so uncertain that what it learns an hour late would be evidence against it by then, and an alarm that then
+/// stands would keep it from ever learning: it takes its first hours at once. With a parent it starts from more than that.
+const YOUNG_HOURS: u32 = 2;
+
 /// What a parent expects at this time, as its children start from it: ln of the rate (or count), and its variance.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     pub log: f64,
     pub variance: f64,
 }
 
 /// What is expected at this time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
     pub log: f64,
     pub variance: f64,
-    /// The part of `log` that is the level, and the part that is season.
+    /// What a mean is divided by to be without the level, and without the season.
     level: f64,
     season: f64,
+    /// The part of `variance` that is not the season's.
+    unsure: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +66,8 @@ struct Hour {
     x: f32,
     e: f32,
     flat: f32,
+    /// Variance of the log of what was expected, but for the season.
+    unsure: f32,
 }
 
 impl Baseline {
@@ -99,18 +107,30 @@ impl Baseline {
         let level = libm::log((self.x + strength) / (self.e + strength));
         let (season, uncertain) = self.season.as_ref().map_or((0.0, 0.0), |season| season.at(f64::from(at) / f64::from(HOUR)));
         let own = self.x + strength;
-        Some(Expected { log: reference.log + level + season, variance: 1.0 / own + reference.variance * strength / own + uncertain, level, season })
+        let unsure = 1.0 / own + reference.variance * strength / own;
+        let log = reference.log + level + season;
+        Some(Expected { log, variance: unsure + uncertain, level: libm::exp(level), season: libm::exp(season), unsure })
     }
 
     /// Counts one tick, of which `mean` events were expected (with `expected`, cut off where a rate would pass 1).
     pub fn add(&mut self, events: f64, mean: f64, expected: &Expected) {
+        let e = mean / expected.level;
+        if self.own.is_some() && self.is_young(self.open) && !self.tainted {
+            self.x += events;
+            self.e += e;
+        }
         self.open.x += events as f32;
-        self.open.e += (mean * libm::exp(-expected.level)) as f32;
-        self.open.flat += (mean * libm::exp(-expected.season)) as f32;
+        self.open.e += e as f32;
+        self.open.flat += (mean / expected.season) as f32;
+        self.open.unsure = expected.unsure as f32;
     }
 
     /// Counts one tick while it learns. True when it has learned enough by `enough` or has waited a week.
     pub fn learn(&mut self, at: u32, events: f64, trials: f64, enough: impl Fn(f64, f64) -> bool) -> bool {
+        if self.strength > OWN_STRENGTH {
+            // Its parent knows no later than it would itself.
+            return false;
+        }
         self.x += events;
         self.e += trials;
         let learned = enough(self.x, self.e) || self.age(at) >= LEARNED_HOURS;
@@ -152,13 +172,24 @@ impl Baseline {
         Some((hours, good))
     }
 
+    /// Whether it is one of the hours that a series without a parent takes tick by tick, and others leave out, because their parent is learning.
+    fn is_young(&self, hour: Hour) -> bool {
+        hour.hour < self.born + YOUNG_HOURS
+    }
+
     fn take(&mut self, hour: Hour) {
+        if self.is_young(hour) {
+            // What was expected of it moved too much for it to be compared with.
+            return;
+        }
         self.x += f64::from(hour.x);
         self.e += f64::from(hour.e);
         if let Some(season) = &mut self.season
             && hour.flat > 0.0
         {
-            season.add(hour.hour, f64::from(hour.x), f64::from(hour.flat));
+            // An hour compared with a level that is not known well says so much less.
+            let weight = 1.0 / (1.0 + f64::from(hour.flat) * f64::from(hour.unsure));
+            season.add(hour.hour, f64::from(hour.x) * weight, f64::from(hour.flat) * weight);
         }
     }
 
@@ -175,4 +206,41 @@ impl Baseline {
 /// Whether a series without a parent has seen enough of a rate.
 pub fn rate_learned(events: f64, trials: f64) -> bool {
     events >= LEARNED_EVENTS || trials >= LEARNED_TRIALS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ticks of 10 calls with one event each.
+    fn feed(baseline: &mut Baseline, ticks: std::ops::Range<u32>, parent: Option<Reference>) {
+        for at in ticks {
+            baseline.pass(at, false);
+            match baseline.expected(at, parent) {
+                Some(expected) => baseline.add(1.0, 10.0 * libm::exp(expected.log), &expected),
+                None => {
+                    baseline.learn(at, 1.0, 10.0, rate_learned);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_parent_the_first_hours_count_at_once_and_later_ones_an_hour_late() {
+        let mut baseline = Baseline::new(0, None, false);
+        feed(&mut baseline, 0..HOUR, None);
+        assert!(baseline.counts().0 > f64::from(HOUR) * 0.99, "{:?}", baseline.counts());
+        feed(&mut baseline, HOUR..4 * HOUR, None);
+        assert!((baseline.counts().0 / f64::from(2 * HOUR) - 1.0).abs() < 0.02, "{:?}", baseline.counts());
+    }
+
+    #[test]
+    fn with_a_parent_the_first_hours_are_left_out_and_later_ones_count_an_hour_late() {
+        let parent = Some(Reference { log: libm::log(0.1), variance: 1e-4 });
+        let mut baseline = Baseline::new(0, Some(20.0), false);
+        feed(&mut baseline, 0..4 * HOUR, parent);
+        assert_eq!(baseline.counts().0, 0.0);
+        feed(&mut baseline, 4 * HOUR..4 * HOUR + 1, parent);
+        assert_eq!(baseline.counts().0, f64::from(HOUR));
+    }
 }

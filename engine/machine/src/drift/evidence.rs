@@ -5,12 +5,13 @@
 
 use super::alternative::{FACTORS, ODDS};
 use super::{expit, logit};
+use serde::{Deserialize, Serialize};
 
 /// An alternative this close to the edge of what is expected says nothing worth its work.
 const INDIFFERENT: f64 = 0.02;
 
 /// What is expected of a rate: log-odds below which it is not too high, and above which it is not too low.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RateNull {
     /// `None`: it cannot be too high.
     pub up: Option<f64>,
@@ -61,6 +62,80 @@ impl RateTest {
         let c = (1.0 - correlation) / correlation;
         Some(beta_binomial(calls, events, q, h, c))
     }
+}
+
+/// Beta-binomial evidence of many ticks with one range and one correlation: what does not depend on the tick is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Correlated {
+    null: RateNull,
+    correlation: f64,
+    /// The sum of both parameters of the beta distribution, and the first of each alternative; `NAN` where it is not looked for.
+    c: f64,
+    alternatives: [Beta; ODDS.len()],
+    /// The expected rates nearest to what is too high, and to what is too low.
+    expected: [Beta; 2],
+}
+
+/// A beta distribution of rates: its parameters, and the logs of their Gammas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Beta {
+    a: f64,
+    b: f64,
+    gammas: f64,
+}
+
+impl Beta {
+    fn new(rate: f64, c: f64) -> Self {
+        let (a, b) = (rate * c, (1.0 - rate) * c);
+        Self { a, b, gammas: libm::lgamma(a) + libm::lgamma(b) }
+    }
+
+    /// Γ(x + a) Γ(misses + b) / (Γ(a) Γ(b)), of few calls.
+    fn product(&self, events: u64, misses: u64) -> f64 {
+        let of = |from: f64, steps: u64| (0..steps).fold(1.0, |product, step| product * (from + step as f64));
+        of(self.a, events) * of(self.b, misses)
+    }
+
+    fn log(&self, events: f64, misses: f64) -> f64 {
+        libm::lgamma(events + self.a) + libm::lgamma(misses + self.b) - self.gammas
+    }
+}
+
+impl Correlated {
+    /// Cost: 28 Gamma functions and as many exponentials.
+    pub fn new(null: RateNull, correlation: f64) -> Self {
+        let c = (1.0 - correlation) / correlation;
+        let none = Beta { a: f64::NAN, b: f64::NAN, gammas: f64::NAN };
+        let alternatives = std::array::from_fn(|k| rates(&null, k).map_or(none, |(q, _)| Beta::new(q, c)));
+        let edge = |base: Option<f64>, sign: f64| base.map_or(none, |base| Beta::new(expit(base + sign * null.guard), c));
+        Self { null, correlation, c, alternatives, expected: [edge(null.up, 1.0), edge(null.down, -1.0)] }
+    }
+
+    /// Whether it was made for this.
+    pub fn is_of(&self, null: &RateNull, correlation: f64) -> bool {
+        self.null == *null && self.correlation == correlation
+    }
+
+    /// The same as [`RateTest::beta_binomial`] of every alternative; `NAN` where it is not looked for. Cost: 28 Gamma functions, or for up to a few
+    /// dozen calls a multiplication per call and alternative.
+    pub fn evidence(&self, calls: u64, events: u64) -> [f64; ODDS.len()] {
+        let misses = calls - events;
+        if calls <= products_max(self.c) {
+            let expected = self.expected.map(|beta| beta.product(events, misses));
+            return std::array::from_fn(|k| libm::log(self.alternatives[k].product(events, misses) / expected[usize::from(sign(k) < 0.0)]));
+        }
+        let (x, m) = (events as f64, misses as f64);
+        let expected = self.expected.map(|beta| beta.log(x, m));
+        std::array::from_fn(|k| {
+            let alternative = &self.alternatives[k];
+            if alternative.a.is_nan() { f64::NAN } else { alternative.log(x, m) - expected[usize::from(sign(k) < 0.0)] }
+        })
+    }
+}
+
+/// Calls whose Gamma ratios may be products: (c + 32)^32 stays within a double for every c that a correlation over 1e-6 gives.
+fn products_max(c: f64) -> u64 {
+    if c < 1e6 { 32 } else { 0 }
 }
 
 /// ln of [`ODDS`]; a test holds them together.
@@ -183,6 +258,26 @@ mod tests {
             for c in [9.0, 99.0, 9999.0] {
                 let expected = whole(0.08, c) - whole(0.03, c);
                 assert!((beta_binomial(calls, events, 0.08, 0.03, c) - expected).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_between_ticks_changes_nothing() {
+        let null = RateNull { up: Some(logit(0.02)), down: Some(logit(0.018)), guard: 0.2 };
+        let test = RateTest::new(null);
+        for correlation in [1e-5, 0.001, 0.02, 0.3] {
+            let correlated = Correlated::new(null, correlation);
+            for (calls, events) in [(1, 0), (1, 1), (10, 0), (10, 3), (32, 32), (33, 0), (100, 7), (1000, 20)] {
+                for (k, got) in correlated.evidence(calls, events).into_iter().enumerate() {
+                    match test.beta_binomial(k, calls, events, correlation) {
+                        Some(expected) => assert!(
+                            (got - expected).abs() < 1e-8 * expected.abs().max(1.0),
+                            "{correlation} {calls} {events} {k}: {got} is not {expected}"
+                        ),
+                        None => assert!(got.is_nan(), "{k} is not looked for"),
+                    }
+                }
             }
         }
     }

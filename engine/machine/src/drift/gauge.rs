@@ -7,8 +7,8 @@ use super::alternative::{BAD_WHEN_UP, FACTORS, ODDS};
 use super::baseline::{Baseline, Expected, Reference, rate_learned};
 use super::delay::Conditions;
 use super::detector::{DAY, Detector, Firing, Recovery, Scale};
-use super::dispersion::{Dispersion, Excess};
-use super::evidence::{LN_ODDS, RateNull, RateTest, volume};
+use super::dispersion::{BLOCK, Dispersion, Excess};
+use super::evidence::{Correlated, LN_ODDS, RateNull, RateTest, volume};
 use super::shape::{BINS, LEVELS, TILTS, Tilts};
 use super::{expit, logit};
 use model::Buckets;
@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 /// Ticks after which coefficients are made anew: what is expected moves slowly.
 const REFRESH: u32 = 6;
+/// A range's log-odds and its guard are multiples of this: coefficients are made anew only when it has moved by more than anybody could see.
+const GRAIN: f64 = 0.004;
 /// Standard errors by which what is expected may be wrong. With 1, baselines of six events kept the promise in simulation; with 0 they did not.
 const GUARD: f64 = 1.0;
 /// Rates are kept this far from 0 and 1, where log-odds end.
@@ -29,6 +31,9 @@ const VOLUME_HOURS: u32 = 24;
 /// A distribution is learned from at least this many values and hours.
 const VALUES: u64 = 500;
 const VALUES_HOURS: u32 = 1;
+/// First bins above the usual median and above the usual 90th percentile.
+const MIDDLE: usize = 7;
+const UPPER: usize = 11;
 /// Distributions count half after a week.
 const VALUES_KEPT_PER_HOUR: f64 = 0.995_882_623_658_297_4;
 
@@ -71,25 +76,34 @@ struct Rate {
     limits: Option<(f64, f64)>,
     baseline: Baseline,
     dispersion: Dispersion,
-    /// Made from the above every [`REFRESH`] ticks and after a restart.
-    #[serde(skip)]
+    /// Made from the above every [`REFRESH`] ticks.
     now: Option<RateNow>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct RateNow {
     at: u32,
+    parent: Option<Reference>,
+    /// What it was made from has changed; what has not may be taken over.
+    stale: bool,
     expected: Option<Expected>,
-    /// Of the learned range, for the residuals.
+    /// Of the learned range, for the residuals, and the standard error of its log.
     p: f64,
+    error: f64,
     excess: Excess,
+    null: Option<RateNull>,
+    /// Made from `null`, and where calls of one tick agree, from `null` and `excess`.
+    #[serde(skip)]
     test: Option<RateTest>,
+    #[serde(skip)]
+    correlated: Option<Box<Correlated>>,
 }
 
-/// Derived, so it says nothing about whether two states are the same.
+/// What is made from the rest says nothing more.
 impl PartialEq for RateNow {
-    fn eq(&self, _: &Self) -> bool {
-        true
+    fn eq(&self, other: &Self) -> bool {
+        let state = |now: &Self| (now.at, now.parent, now.stale, now.expected, now.p, now.error, now.excess, now.null);
+        state(self) == state(other)
     }
 }
 
@@ -102,8 +116,9 @@ struct Volume {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Values {
     born: u32,
-    /// While it learns.
+    /// While it learns: all values, and those of each block of ticks that had some. At most some hundred blocks, as [`VALUES`] end it.
     first: Buckets,
+    blocks: Vec<(u32, Buckets)>,
     /// The smallest value above each cut.
     cuts: Vec<u64>,
     kept: [f64; BINS],
@@ -149,7 +164,7 @@ pub struct Best {
     pub log_evidence: f64,
     pub calls: f64,
     pub events: f64,
-    pub up: bool,
+    pub direction: Direction,
 }
 
 /// What a tick ended.
@@ -231,6 +246,14 @@ impl Gauge {
         }
     }
 
+    /// The rate it has learned, as of its last refresh; of rates alone.
+    pub fn usual_rate(&self) -> Option<f64> {
+        match &self.state {
+            State::Rate(rate) => rate.now.as_ref().and_then(|now| now.expected.map(|_| now.p)),
+            _ => None,
+        }
+    }
+
     /// Events its level rests on and events that its parent's range expected: how far siblings lie apart is learned from these.
     pub fn level(&self) -> Option<(f64, f64)> {
         match &self.state {
@@ -242,6 +265,7 @@ impl Gauge {
     pub fn set_strength(&mut self, strength: f64) {
         if let State::Rate(rate) = &mut self.state {
             rate.baseline.set_strength(strength);
+            rate.stale();
         }
     }
 
@@ -253,13 +277,24 @@ impl Gauge {
                 if let Some(expected) = rate.baseline.expected(at, parent) {
                     rate.baseline.adopt(firing.x.max(0.5), firing.n * libm::exp(expected.log));
                 }
-                rate.now = None;
+                rate.stale();
             }
             (State::Volume(volume), Some(firing)) => volume.baseline.adopt(firing.x.max(0.5), firing.n),
             (State::Values(values), Some(_)) => **values = Values::new(at),
             (_, None) => return,
         }
         self.detector.reset();
+    }
+
+    /// The direction that its evidence speaks for, and how much (ln) there is since it would have begun.
+    pub fn leaning(&self) -> Option<(Direction, f64)> {
+        let (k, best) = self.detector.best()?;
+        let up = match &self.state {
+            State::Rate(_) => LN_ODDS[k] > 0.0,
+            State::Volume(_) => FACTORS[k] > 1.0,
+            State::Values(values) => values.tilts.as_ref().is_some_and(|tilts| tilts.edge(k).2 > 0.0),
+        };
+        Some((if up { Direction::Up } else { Direction::Down }, f64::from(best.s)))
     }
 
     /// Nothing more is said of what fires: it was silent for too long.
@@ -274,16 +309,12 @@ impl Gauge {
             State::Volume(volume) => volume.standing(self.detector.last()),
             State::Values(values) => (values.tilts.is_none(), None, Scale::Odds, values.excess(), values.base(&self.detector)),
         };
-        let best = self.detector.best().map(|(k, best)| Best {
+        let best = self.leaning().zip(self.detector.best()).map(|((direction, log_evidence), (_, best))| Best {
             since: best.onset,
-            log_evidence: f64::from(best.s),
+            log_evidence,
             calls: f64::from(best.n),
             events: f64::from(best.x),
-            up: match &self.state {
-                State::Rate(_) => LN_ODDS[k] > 0.0,
-                State::Volume(_) => FACTORS[k] > 1.0,
-                State::Values(values) => values.tilts.as_ref().is_some_and(|tilts| tilts.edge(k).2 > 0.0),
-            },
+            direction,
         });
         Standing {
             learning,
@@ -317,7 +348,7 @@ impl Gauge {
         let standing = self.standing(at);
         let (base, guard) = match &self.state {
             State::Rate(rate) => {
-                let null = rate.now.as_ref()?.test.as_ref()?.null();
+                let null = rate.now.as_ref()?.null?;
                 (null.up?, null.guard)
             }
             State::Values(values) => (logit(values.shares()?[11..].iter().sum::<f64>()), 0.0),
@@ -355,39 +386,57 @@ impl Rate {
         }
     }
 
+    /// What it expects is made anew at its next tick.
+    fn stale(&mut self) {
+        self.now.iter_mut().for_each(|now| now.stale = true);
+    }
+
     fn refresh(&mut self, at: u32, parent: Option<Reference>) -> &RateNow {
-        if self.now.as_ref().is_none_or(|now| now.at != at / REFRESH) {
+        if self.now.as_ref().is_none_or(|now| now.stale || now.at != at / REFRESH || now.parent != parent) {
             let expected = self.baseline.expected(at, parent);
             let p = expected.map_or(0.0, |expected| libm::exp(expected.log).clamp(RATE_MIN, 1.0 - 1e-3));
             let learned = expected.map(|expected| {
-                let l = logit(p);
-                RateNull { up: Some(l), down: Some(l), guard: GUARD * libm::sqrt(expected.variance / (1.0 - p)) }
+                let l = libm::round(logit(p) / GRAIN) * GRAIN;
+                RateNull { up: Some(l), down: Some(l), guard: libm::ceil(GUARD * libm::sqrt(expected.variance / (1.0 - p)) / GRAIN) * GRAIN }
             });
             let limited = self.limits.map(|(low, high)| RateNull {
                 up: (high < 1.0).then(|| logit(high.max(RATE_MIN))),
                 down: (low > 0.0).then(|| logit(low.min(1.0 - RATE_MIN))),
                 guard: 0.0,
             });
-            let test = limited.or(learned).map(RateTest::new);
-            self.now = Some(RateNow { at: at / REFRESH, expected, p, excess: self.dispersion.excess(), test });
+            let (null, excess) = (limited.or(learned), self.dispersion.excess());
+            let (test, correlated) = self.now.take().map_or((None, None), |now| (now.test, now.correlated));
+            let test = test.filter(|test| Some(*test.null()) == null);
+            let correlated = correlated.filter(|correlated| null.is_some_and(|null| correlated.is_of(&null, excess.correlation)));
+            let error = expected.map_or(0.0, |expected| libm::sqrt(expected.variance));
+            self.now = Some(RateNow { at: at / REFRESH, parent, stale: false, expected, p, error, excess, null, test, correlated });
         }
-        self.now.as_ref().expect("it was just made")
+        let now = self.now.as_mut().expect("it was just made");
+        if let Some(null) = now.null {
+            if now.test.is_none() {
+                now.test = Some(RateTest::new(null));
+            }
+            if now.correlated.is_none() && now.excess.correlation > 0.0 {
+                now.correlated = Some(Box::new(Correlated::new(null, now.excess.correlation)));
+            }
+        }
+        now
     }
 
     fn tick(&mut self, detector: &mut Detector, at: u32, calls: u64, events: u64, parent: Option<Reference>, fires: bool) -> Option<Ended> {
         if calls == 0 {
             return None;
         }
-        if let Some((hours, good)) = self.baseline.pass(at, fires) {
-            self.dispersion.close_hour(hours, good);
-            self.now = None;
+        if let Some((hours, _)) = self.baseline.pass(at, fires) {
+            self.dispersion.close_hour(hours);
+            self.stale();
         }
         let weights = self.weights();
         let now = self.refresh(at, parent);
         let (n, x) = (calls as f64, events as f64);
         detector.moved_to(at, n);
         let mut ended = None;
-        let Excess { correlation, phi } = now.excess;
+        let phi = now.excess.phi;
         if let Some(test) = &now.test {
             if fires {
                 let up = detector.firing().is_some_and(|firing| firing.direction == Direction::Up);
@@ -396,8 +445,9 @@ impl Rate {
                 {
                     ended = Some(Ended::Resolved);
                 }
-            } else if correlation > 0.0 && calls > 1 {
-                detector.weigh(at, weights, n, |_| x, |k| test.beta_binomial(k, calls, events, correlation).map(|llr| llr / phi));
+            } else if let Some(correlated) = now.correlated.as_ref().filter(|_| calls > 1) {
+                let evidence = correlated.evidence(calls, events);
+                detector.weigh(at, weights, n, |_| x, |k| Some(evidence[k] / phi).filter(|llr| !llr.is_nan()));
             } else {
                 detector.weigh(at, weights, n, |_| x, |k| test.binomial(k, n, x).map(|llr| llr / phi));
             }
@@ -406,7 +456,10 @@ impl Rate {
         match now.expected {
             Some(expected) => {
                 let p = now.p;
-                self.dispersion.add(at, x - n * p, n * p * (1.0 - p), n * p * (1.0 - p) * (n - 1.0));
+                let variance = n * p * (1.0 - p);
+                if !fires {
+                    self.dispersion.add_uncertain(at, x - n * p, variance, variance * (n - 1.0), n * p * now.error);
+                }
                 self.baseline.add(x, n * p, &expected);
             }
             None => {
@@ -428,12 +481,14 @@ impl Rate {
                 ended = Some(Ended::Adopted);
             }
         }
+        // Its children start from what it expects now.
+        self.refresh(at, parent);
         ended
     }
 
     fn recovery(&self, up: bool, calls: u64) -> Option<Recovery> {
         let now = self.now.as_ref()?;
-        let null = now.test.as_ref()?.null();
+        let null = now.null.as_ref()?;
         let base = if up { null.up } else { null.down }?;
         let phi = now.excess.phi * (1.0 + (calls as f64 - 1.0) * now.excess.correlation);
         Some(Recovery { scale: Scale::Odds, base, phi, shape: f64::INFINITY })
@@ -443,20 +498,20 @@ impl Rate {
         let Some(now) = &self.now else {
             return (true, self.limits.map(|(low, high)| Range { low, high }), Scale::Odds, self.dispersion.excess(), 0.0);
         };
-        let null = now.test.as_ref().map(RateTest::null);
+        let null = now.null.as_ref();
         let range = self.limits.map(|(low, high)| Range { low, high }).or_else(|| {
             let null = null?;
             Some(Range { low: expit(null.down? - null.guard), high: expit(null.up? + null.guard) })
         });
         let base = null.and_then(|null| null.up.or(null.down)).map_or(0.0, expit);
-        (now.test.is_none(), range, Scale::Odds, now.excess, base)
+        (now.null.is_none(), range, Scale::Odds, now.excess, base)
     }
 }
 
 impl Volume {
     fn tick(&mut self, detector: &mut Detector, at: u32, calls: u64, parent: Option<Reference>, fires: bool) -> Option<Ended> {
-        if let Some((hours, good)) = self.baseline.pass(at, fires) {
-            self.dispersion.close_hour(hours, good);
+        if let Some((hours, _)) = self.baseline.pass(at, fires) {
+            self.dispersion.close_hour(hours);
         }
         let x = calls as f64;
         let Some(expected) = self.baseline.expected(at, parent) else {
@@ -477,7 +532,9 @@ impl Volume {
             let weights = [1.0 / FACTORS.len() as f64; FACTORS.len()];
             detector.weigh(at, &weights, mean, |_| x, |k| volume(k, x, mean, shape, guard).map(|llr| llr / phi));
         }
-        self.dispersion.add(at, x - mean, mean, mean * mean);
+        if !fires {
+            self.dispersion.add_uncertain(at, x - mean, mean, mean * mean, mean * libm::sqrt(expected.variance));
+        }
         self.baseline.add(x, mean, &expected);
         ended
     }
@@ -503,6 +560,7 @@ impl Values {
         Self {
             born: at,
             first: Buckets::default(),
+            blocks: Vec::new(),
             cuts: Vec::new(),
             kept: [0.0; BINS],
             open: [0.0; BINS],
@@ -521,6 +579,10 @@ impl Values {
         }
         if self.tilts.is_none() {
             self.first.add(buckets);
+            match self.blocks.last_mut().filter(|(block, _)| *block == at / BLOCK) {
+                Some((_, block)) => block.add(buckets),
+                None => self.blocks.push((at / BLOCK, buckets.clone())),
+            }
             let hours = (at - self.born) / super::baseline::HOUR;
             if self.first.count() >= VALUES && hours >= VALUES_HOURS {
                 self.cut(at);
@@ -544,8 +606,8 @@ impl Values {
             let weights = [1.0 / TILTS as f64; TILTS];
             detector.weigh(at, &weights, n, |k| above(tilts.edge(k).0), |k| Some(tilts.evidence(k, &counts) / phi));
         }
-        if let Some(shares) = self.shares() {
-            for (dispersion, from) in [(&mut self.middle, 7), (&mut self.upper, 11)] {
+        if let Some(shares) = self.shares().filter(|_| !fires) {
+            for (dispersion, from) in [(&mut self.middle, MIDDLE), (&mut self.upper, UPPER)] {
                 let p: f64 = shares[from..].iter().sum();
                 let x: f64 = counts[from..].iter().sum();
                 dispersion.add(at, x - n * p, n * p * (1.0 - p), n * p * (1.0 - p) * (n - 1.0));
@@ -569,6 +631,17 @@ impl Values {
         }
         let counts = self.bin(&first);
         self.kept = counts;
+        // A series of long waves would otherwise fire at once, before its waves are measured.
+        let (blocks, shares) = (std::mem::take(&mut self.blocks), self.shares_now());
+        let binned: Vec<_> = blocks.iter().map(|(block, values)| (*block, self.bin(values))).collect();
+        for (dispersion, from) in [(&mut self.middle, MIDDLE), (&mut self.upper, UPPER)] {
+            let p: f64 = shares[from..].iter().sum();
+            let residual = |(block, counts): &(u32, [f64; BINS])| {
+                let n: f64 = counts.iter().sum();
+                (*block, counts[from..].iter().sum::<f64>() - n * p, n * p * (1.0 - p))
+            };
+            dispersion.begin(&binned.iter().map(residual).collect::<Vec<_>>());
+        }
         self.hour = at / super::baseline::HOUR;
         self.tilts = self.make_tilts();
     }
@@ -585,8 +658,8 @@ impl Values {
         let hour = at / super::baseline::HOUR;
         let Some(hours) = hour.checked_sub(self.hour).filter(|hours| *hours > 0) else { return };
         let good = !self.tainted;
-        self.middle.close_hour(hours, good);
-        self.upper.close_hour(hours, good);
+        self.middle.close_hour(hours);
+        self.upper.close_hour(hours);
         let kept = libm::pow(VALUES_KEPT_PER_HOUR, f64::from(hours));
         self.kept.iter_mut().for_each(|count| *count *= kept);
         let open = std::mem::take(&mut self.open);
@@ -619,7 +692,9 @@ impl Values {
     }
 
     fn make_tilts(&self) -> Option<Tilts> {
-        Some(Tilts::new(&self.shares_now(), self.kept.iter().sum(), GUARD))
+        // Values that come in waves say less about the shares than independent ones.
+        let known = self.kept.iter().sum::<f64>() / self.middle.inflation().max(self.upper.inflation());
+        Some(Tilts::new(&self.shares_now(), known, GUARD))
     }
 
     fn excess(&self) -> Excess {

@@ -14,6 +14,7 @@ pub mod delay;
 pub mod detector;
 pub mod dispersion;
 pub mod evidence;
+mod exponential;
 pub mod gauge;
 pub mod season;
 pub mod shape;

@@ -1,16 +1,24 @@
 //! The shape of a day and of a week: how far each hour usually lies from the series' own level.
 //!
-//! Hours of the day shrink towards the level, hours of the week towards their hour of the day, by as much as hours are seen to differ (empirical
-//! Bayes): where all hours are alike the curve becomes flat and certain, where they differ each hour soon speaks for itself, and an hour not seen yet
-//! is as uncertain as hours differ.
+//! Hours of the day and days of the week shrink towards the level, hours of the week towards their hour and day, by as much as each kind is seen to
+//! differ (empirical Bayes): where all hours are alike the curve becomes flat and certain, where they differ each soon speaks for itself, and one not
+//! seen yet is as uncertain as its kind differs.
 
 use serde::{Deserialize, Serialize};
 
 const DAY: usize = 24;
 const WEEK: usize = 168;
-/// How far hours of a day, and the same hour of different days, differ (standard deviation, in logs) before anything is known of it.
+/// Days of a week.
+const DAYS: usize = WEEK / DAY;
+/// How far hours of a day, days of a week, and the same hour of different days differ (standard deviation, in logs) before anything is known of it.
 const DAY_PRIOR: f64 = 0.6;
 const WEEK_PRIOR: f64 = 0.35;
+const HOUR_PRIOR: f64 = 0.2;
+/// Neighbouring hours, and working days, are alike: until so many hours of the day and of the week were seen, the rest may differ as much as ever.
+const HOURS_SEEN: usize = 22;
+const WEEK_SEEN: usize = 154;
+/// Of fitting hours and days to each other.
+const ROUNDS: usize = 3;
 /// Limits of the learned spread: never quite certain that hours are alike.
 const SPREAD_MIN: f64 = 0.01;
 const SPREAD_MAX: f64 = 1.0;
@@ -71,25 +79,55 @@ impl Season {
         let sums = |counts: &[f32]| counts.iter().map(|count| f64::from(*count)).sum::<f64>();
         let (x, e) = (sums(&self.x), sums(&self.e));
         let level = if x > 0.0 && e > 0.0 { x / e } else { 1.0 };
-        let of_day = |counts: &[f32], hour: usize| (hour..WEEK).step_by(DAY).map(|at| f64::from(counts[at])).sum::<f64>();
-        let day: Vec<_> = (0..DAY).map(|hour| (of_day(&self.x, hour), of_day(&self.e, hour) * level)).collect();
-        let between = spread(day.iter().copied(), day.iter().filter(|(_, e)| *e > 0.0).count() as f64 - 1.0, DAY_PRIOR);
-        let strength = 1.0 / between;
-        let day: Vec<_> = day.iter().map(|(x, e)| ((x + strength) / (e + strength), 1.0 / (x + strength))).collect();
-        let hours = (0..WEEK).map(|at| (f64::from(self.x[at]), f64::from(self.e[at]) * level * day[at % DAY].0));
-        let hours: Vec<_> = hours.collect();
-        let days = |hour: usize| (hour..WEEK).step_by(DAY).filter(|at| self.e[*at] > 0.0).count();
-        let repeated = (0..DAY).map(|hour| days(hour).saturating_sub(1)).sum::<usize>() as f64;
-        let again = hours.iter().enumerate().filter(|(at, _)| days(at % DAY) > 1).map(|(_, hour)| *hour);
-        let between = spread(again, repeated, WEEK_PRIOR);
-        let strength = 1.0 / between;
-        for (at, (x, e)) in hours.into_iter().enumerate() {
-            let own = (x + strength) / (e + strength);
-            let share = strength / (x + strength);
-            self.curve[at] = libm::log(day[at % DAY].0 * own) as f32;
-            self.error[at] = libm::sqrt(1.0 / (x + strength) + share * day[at % DAY].1) as f32;
+        let mut hours = [Share::default(); DAY];
+        let mut days = [Share::default(); DAYS];
+        // What a day is like depends on its hours that were seen, and hours on their days; it settles at once.
+        for _ in 0..ROUNDS {
+            let counts = |hour: usize| self.sum((hour..WEEK).step_by(DAY), |at| level * days[at / DAY].factor);
+            hours = shares(std::array::from_fn(counts), HOURS_SEEN, DAY_PRIOR);
+            let counts = |day: usize| self.sum(day * DAY..(day + 1) * DAY, |at| level * hours[at % DAY].factor);
+            days = shares(std::array::from_fn(counts), DAYS, WEEK_PRIOR);
+        }
+        let expected = |at: usize| level * hours[at % DAY].factor * days[at / DAY].factor;
+        let rest: [(f64, f64); WEEK] = std::array::from_fn(|at| self.sum(at..at + 1, expected));
+        for (at, share) in shares(rest, WEEK_SEEN, HOUR_PRIOR).into_iter().enumerate() {
+            let (hour, day) = (hours[at % DAY], days[at / DAY]);
+            self.curve[at] = libm::log(hour.factor * day.factor * share.factor) as f32;
+            self.error[at] = libm::sqrt(share.variance + share.told * (hour.variance + day.variance)) as f32;
         }
     }
+
+    /// Events of some hours of the week, and those expected of them, an hour at the level being expected to show `factor` times its share.
+    fn sum(&self, hours: impl Iterator<Item = usize>, factor: impl Fn(usize) -> f64) -> (f64, f64) {
+        hours.fold((0.0, 0.0), |(x, e), at| (x + f64::from(self.x[at]), e + f64::from(self.e[at]) * factor(at)))
+    }
+}
+
+/// How far one hour, day or hour of the week lies from what the coarser ones say.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    factor: f64,
+    /// Of its log.
+    variance: f64,
+    /// How much of it is what it was told, 0..=1.
+    told: f64,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { factor: 1.0, variance: 0.0, told: 1.0 }
+    }
+}
+
+/// Shrinks counts towards their expectations. Until `enough` of them were seen they may differ by as much as `prior` at least.
+fn shares<const N: usize>(counts: [(f64, f64); N], enough: usize, prior: f64) -> [Share; N] {
+    let seen = counts.iter().filter(|(_, e)| *e > 0.0).count();
+    let mut between = spread(counts.into_iter(), seen as f64 - 1.0, prior);
+    if seen < enough {
+        between = between.max(prior * prior);
+    }
+    let strength = 1.0 / between;
+    counts.map(|(x, e)| Share { factor: (x + strength) / (e + strength), variance: 1.0 / (x + strength), told: strength / (x + strength) })
 }
 
 /// The variance of true levels (in logs) among counts with their expectations: by the method of moments and one standard error more, weighed by its
@@ -108,4 +146,58 @@ pub fn spread(counts: impl Iterator<Item = (f64, f64)>, freedom: f64, prior: f64
     let moment = ((chi - freedom) / expected + error).max(0.0);
     let (mine, known) = (1.0 / (prior * prior), 1.0 / (error * error));
     ((mine * prior + known * moment) / (mine + known)).clamp(SPREAD_MIN * SPREAD_MIN, SPREAD_MAX * SPREAD_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many days from a Thursday on, with 100 events expected of every hour, and `factor` times as many by hour of the week.
+    fn learned(days: usize, factor: impl Fn(usize) -> f64) -> Season {
+        let mut season = Season::default();
+        for hour in 0..days * DAY {
+            season.add((WEEK * 100 + hour) as u32, 100.0 * factor(hour % WEEK), 100.0);
+        }
+        season
+    }
+
+    /// At the middle of an hour of the week: the distance from its level, and its standard error.
+    fn at(season: &Season, hour: usize) -> (f64, f64) {
+        let (curve, variance) = season.at(hour as f64 + 0.5);
+        (curve, variance.sqrt())
+    }
+
+    #[test]
+    fn alike_hours_make_a_flat_and_certain_curve() {
+        let season = learned(14, |_| 1.0);
+        for hour in 0..WEEK {
+            let (curve, error) = at(&season, hour);
+            assert!(curve.abs() < 1e-6 && error < 0.03, "{hour}: {curve} ± {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_seen_is_uncertain_however_alike_all_was_before() {
+        let morning = {
+            let mut season = Season::default();
+            (0..6).for_each(|hour| season.add((WEEK * 100 + hour) as u32, 100.0, 100.0));
+            season
+        };
+        assert!(at(&morning, 15).1 > DAY_PRIOR, "{:?}", at(&morning, 15));
+        let working_days = learned(5, |_| 1.0);
+        assert!(at(&working_days, 5 * DAY + 12).1 > WEEK_PRIOR, "{:?}", at(&working_days, 5 * DAY + 12));
+        assert!(at(&working_days, 12).1 < WEEK_PRIOR, "{:?}", at(&working_days, 12));
+    }
+
+    #[test]
+    fn two_weeks_tell_days_that_differ_within_a_few_percent() {
+        let factor = |hour: usize| if hour / DAY >= 5 { 0.7 } else { 1.0 } * if hour % DAY < 8 { 0.6 } else { 1.2 };
+        let season = learned(14, factor);
+        let level = (0..WEEK).map(factor).sum::<f64>() / WEEK as f64;
+        for hour in (0..WEEK).filter(|hour| (1..7).contains(&(hour % 8))) {
+            let (curve, error) = at(&season, hour);
+            let truth = (factor(hour) / level).ln();
+            assert!((curve - truth).abs() < 0.03 && error < 0.08, "{hour}: {curve} ± {error}, not {truth}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use model::call::ResponseFormat;
 use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows, fingerprint};
 use model::signal::{Findings, has_text_answer, json_answer, signals};
 use model::window::{Checked, Fire};
-use model::{Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
+use model::{FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
 use streamgauge_machine::{CheckRequest, Input};
 
 pub fn watch(name: &str, statistic: Statistic, window: u64) -> WatchSpec {
@@ -33,6 +33,7 @@ pub fn rule(name: &str, group_by: &[Key], watches: Vec<WatchSpec>) -> RuleSpec {
         hold: Span::ZERO,
         keep_firing: Span::ZERO,
         no_data: NoData::Keep,
+        false_alarms: None,
         channel: None,
         runbook: None,
         summary: String::new(),
@@ -112,7 +113,8 @@ pub fn every_kind_of_rule() -> Plan {
         ),
         silence,
     ];
-    Plan::new(Windows { series_max: 700, ..Windows::default() }, specs)
+    let often = FalseAlarms::parse("1000 per hour").expect("it is written as it should be");
+    Plan::new(Windows { series_max: 700, ..Windows::default() }, often, specs)
 }
 
 fn only(key: Key, value: &str) -> Filter {

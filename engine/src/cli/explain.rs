@@ -1,0 +1,199 @@
+//! `streamgauge explain`: why a rule fires for a group or does not, for a person at night. Everything comes from `/api/v1/explain`; here are the words.
+
+use super::{Outcome, asking, say};
+use crate::config::Config;
+use crate::error::Fault;
+use crate::http::explain::{Explained, Point};
+use crate::{message, standing};
+use machine::{Below, GaugeExplanation, WatchExplanation};
+use model::window::Direction;
+use model::{Span, show};
+use serde_json::Value;
+use std::fmt::Write;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// A rule's name.
+    rule: String,
+    /// A group by its first labels, such as stage=extraction provider=openai; without any, all calls of the environment.
+    #[arg(value_name = "KEY=LABEL")]
+    group: Vec<String>,
+    /// Needed where there is more than one.
+    #[arg(short, long)]
+    environment: Option<String>,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Columns of the bar that shows evidence on its way to what is needed.
+const BAR: usize = 24;
+/// Groups that are listed, of those the answer holds.
+const BELOW_SHOWN: usize = 8;
+
+pub(super) async fn explain(args: Explain, config: &Config) -> Result<Outcome, Fault> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("rule", &args.rule);
+    if let Some(environment) = &args.environment {
+        query.append_pair("environment", environment);
+    }
+    for pair in &args.group {
+        if !pair.contains('=') {
+            return Err(Fault::new(format!("cannot read the group `{pair}`"), "write it as key=label, such as stage=extraction"));
+        }
+        query.append_pair("group", pair);
+    }
+    let path = format!("/api/v1/explain?{}", query.finish());
+    if args.json {
+        say(asking::get::<Value>(config, &path).await?);
+    } else {
+        say(text(&asking::get(config, &path).await?).trim_end());
+    }
+    Ok(Outcome::Well)
+}
+
+fn text(explained: &Explained) -> String {
+    let explanation = &explained.explanation;
+    let gauges = || explanation.watches.iter().filter_map(|watch| watch.gauge.as_ref());
+    let state = if explanation.told {
+        "ALERTING"
+    } else if gauges().any(|gauge| gauge.firing) {
+        "outside its range; told for another group"
+    } else if gauges().any(|gauge| gauge.learning) {
+        "learning"
+    } else {
+        "in range"
+    };
+    let place = standing::place(&explanation.group);
+    let mut text = format!("{} · {} · {place}: {state}  ({})\n", explanation.rule, explanation.environment, message::moment(explanation.at, None));
+    for watch in &explanation.watches {
+        let _ = write!(text, "\n{} over {}\n", watch.what, watch.window);
+        for (label, line) in lines(watch, explained) {
+            let _ = writeln!(text, "  {label:<9} {line}");
+        }
+    }
+    let _ = write!(text, "\nbudget      {}\n", standing::budget(&explanation.budget));
+    if !explanation.below.is_empty() {
+        text += "\nbelow it, the most suspicious first\n";
+        let shown = &explanation.below[..explanation.below.len().min(BELOW_SHOWN)];
+        let width = shown.iter().map(|below| last(below).chars().count()).max().unwrap_or(0);
+        for below in shown {
+            let state = match below {
+                Below { firing: true, .. } => "outside its range",
+                Below { learning: true, .. } => "learning",
+                Below { log_evidence, .. } if *log_evidence >= 3.0 => "suspicious",
+                _ => "in range",
+            };
+            let _ = writeln!(text, "  {:<width$}  {state}, evidence {}", last(below), message::evidence(below.log_evidence));
+        }
+        if explanation.below.len() > BELOW_SHOWN {
+            let _ = writeln!(text, "  … {} more in --json", explanation.below.len() - BELOW_SHOWN);
+        }
+    }
+    text
+}
+
+/// Label and words, from what is seen to what it would take to be sure.
+fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, String)> {
+    let seen = &watch.observation;
+    let written = |value: f64| message::unit(&watch.what, value);
+    let mut lines = Vec::new();
+    let now = match seen.value {
+        Some(value) if watch.what.ends_with(" rate") => {
+            let counts = format!("{} of {}", show::number(seen.holds as f64), show::number(seen.calls as f64));
+            format!("{} ({counts} calls; 95 % limits {} to {})", written(value), written(seen.low), written(seen.high))
+        }
+        Some(value) if watch.what == "calls" => written(value),
+        Some(value) => format!("{} (of {} calls)", written(value), show::number(seen.calls as f64)),
+        None => format!("too few calls to say ({})", show::number(seen.calls as f64)),
+    };
+    lines.push(("now", now));
+    match (watch.expected, &watch.gauge) {
+        (Some(range), _) => lines.push(("expected", format!("{} to {}", written(range.low), written(range.high)))),
+        (None, Some(gauge)) if gauge.learning => lines.push(("expected", format!("learning: {}", missing(&watch.what, gauge)))),
+        (None, _) => {}
+    }
+    if let Some(gauge) = &watch.gauge {
+        let share = (gauge.log_evidence / gauge.log_needed.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+        let full = (share * BAR as f64).round() as usize;
+        let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
+        let since = if gauge.firing { " when it fired" } else { "" };
+        let (has, needs) = (message::evidence(gauge.log_evidence), message::evidence(gauge.log_needed));
+        lines.push(("evidence", format!("{bar} {has} of {needs} needed{since}")));
+        if let Some(drift) = &seen.drift {
+            lines.push(("since", message::since(drift, explained.explanation.at)));
+        }
+        if let Some(leaning) = gauge.leaning.filter(|leaning| leaning.log_evidence > 0.0) {
+            let side = if leaning.direction == Direction::Up { "up" } else { "down" };
+            let (calls, events) = (show::number(leaning.calls.round()), show::number(leaning.events.round()));
+            let counts = if watch.what == "calls" { format!("{events} calls") } else { format!("{events} of {calls} calls") };
+            lines.push(("leans", format!("{side} since {}, {counts} since then", message::moment(leaning.since, Some(explained.explanation.at)))));
+        }
+        lines.push(("traffic", format!("{} calls a minute", show::number((gauge.calls_per_minute * 10.0).round() / 10.0))));
+        if let Some(delay) = gauge.delay {
+            let above = explained.above.iter().filter_map(|above| Some((&above.group, *above.delays.get(&watch.name)?)));
+            let day = Span::from_secs(86_400);
+            let better = above.filter_map(|(group, delay)| Some((group, delay.doubling.filter(|doubling| *doubling <= day)?))).next();
+            let mine = delay.doubling.is_some_and(|doubling| doubling <= day);
+            let parent = match better {
+                Some((group, doubling)) if !mine => {
+                    format!("; above it, {} proves {} in about {}", standing::place(group), standing::times(2.0), standing::about(doubling))
+                }
+                _ => String::new(),
+            };
+            lines.push(("delay", format!("{}{parent}", standing::delay(delay))));
+        }
+    }
+    if let Some(points) = explained.history.get(&watch.name).filter(|points| points.iter().any(|point| point.calls > 0)) {
+        lines.push(("history", history(points, &watch.window, written)));
+    }
+    lines
+}
+
+/// What a gauge still needs before it expects anything; its constants are the machine's.
+fn missing(what: &str, gauge: &GaugeExplanation) -> String {
+    if gauge.calls_per_minute <= 0.0 {
+        return "no call that this counts comes at the moment".to_owned();
+    }
+    let takes = |calls: f64| {
+        let span = Span::from_millis((calls / gauge.calls_per_minute * 60_000.0).min(1e12) as u64);
+        format!("; {} calls take about {}", show::number(calls), standing::about(span))
+    };
+    if what == "calls" {
+        "a volume learns from a day of calls".to_owned()
+    } else if what.ends_with(" rate") {
+        format!("a rate learns from 5 bad calls or 1,000 calls, or in a week{}", takes(1000.0))
+    } else {
+        format!("a distribution learns from 500 values over an hour{}", takes(500.0))
+    }
+}
+
+/// Eight heights between nothing (or the least, where nothing is far away) and the most.
+fn history(points: &[Point], window: &str, written: impl Fn(f64) -> String) -> String {
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let values = || points.iter().filter_map(|point| point.value);
+    let (least, most) = values().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)));
+    let floor = if least < most / 2.0 { 0.0 } else { least };
+    let height = |value: f64| if most > floor { ((value - floor) / (most - floor) * 7.0).round() as usize } else { 0 };
+    let line: String = points.iter().map(|point| point.value.map_or(' ', |value| HEIGHTS[height(value).min(7)])).collect();
+    format!("{line} {} to {}, {} windows of {window} up to now", written(least), written(most), points.len())
+}
+
+/// The label that tells a group from its siblings.
+fn last(below: &Below) -> &str {
+    below.group.last().map_or("(none)", |(_, label)| if label.is_empty() { "(none)" } else { label.as_str() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Timestamp;
+
+    #[test]
+    fn a_history_is_drawn_from_nothing_to_its_highest() {
+        let point = |value| Point { time: Timestamp::EPOCH, calls: 1, bad: None, value };
+        let draw = |values: &[Option<f64>]| history(&values.iter().copied().map(point).collect::<Vec<_>>(), "5m", show::percent);
+        assert_eq!(draw(&[Some(0.0), None, Some(0.01), Some(0.07)]), "▁ ▂█ 0 % to 7 %, 4 windows of 5m up to now");
+        assert_eq!(draw(&[Some(0.5), Some(0.5)]), "▁▁ 50 % to 50 %, 2 windows of 5m up to now");
+    }
+}

@@ -1,0 +1,68 @@
+//! `streamgauge status`: where the running engine is in the stream, where every log went, and how each rule stands.
+
+use super::{Outcome, asking, say};
+use crate::config::Config;
+use crate::error::Fault;
+use crate::standing;
+use machine::RuleStanding;
+use model::show;
+use serde_json::Value;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn status(args: Status, config: &Config) -> Result<Outcome, Fault> {
+    let status: Value = asking::get(config, "/api/v1/status").await?;
+    if args.json {
+        say(status);
+        return Ok(Outcome::Well);
+    }
+    let number = |name: &str| show::number(status[name].as_f64().unwrap_or_default());
+    let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
+    say(format!("streamgauge {} · {} · Slack: {}", text("version"), text("source"), text("slack")));
+    say(format!("position  {}, {} behind, {} saved", number("position"), number("lag"), number("committed")));
+    say(format!(
+        "logs      {} received = {} counted + {} malformed + {} joined; {} in their window, {} late; {} missed{}",
+        number("received"),
+        number("counted"),
+        number("malformed"),
+        number("joined"),
+        number("in_window"),
+        number("late"),
+        number("missed"),
+        if status["balances"] == false { "  THE SUMS DISAGREE: please report this" } else { "" }
+    ));
+    let outbox = |name: &str| show::number(status["outbox"][name].as_f64().unwrap_or_default());
+    say(format!("messages  {} sent, {} waiting, {} given up", outbox("sent"), outbox("waiting"), outbox("failed")));
+    say(format!("budget    {}", text("false_alarms").replacen(" per ", " false alarms per ", 1).replacen("1 false alarms", "1 false alarm", 1)));
+    let standings: Vec<RuleStanding> = serde_json::from_value(status["drift"].clone())
+        .map_err(|_| Fault::new("the engine speaks of its rules in a way that this version does not know", "use the engine's own version"))?;
+    for (name, environment) in status["environments"].as_object().into_iter().flatten() {
+        let clock = environment["clock"].as_str().unwrap_or_default();
+        let groups = show::number(environment["groups"].as_f64().unwrap_or_default());
+        say(format!("\n{name}  clock {clock}, {groups} groups, {} series", show::number(environment["series"].as_f64().unwrap_or_default())));
+        let mine: Vec<_> = standings.iter().filter(|standing| standing.environment == *name).collect();
+        let width = mine.iter().map(|standing| standing.rule.chars().count()).max().unwrap_or(0);
+        for standing in mine {
+            let space = " ".repeat(width);
+            say(format!(
+                "  {:<width$}  {}: {} gauges, {} learning, {} outside, {} told",
+                standing.rule,
+                standing::state(standing),
+                standing.nodes,
+                standing.learning,
+                standing.firing,
+                standing.told
+            ));
+            say(format!("  {space}  {}", standing::cost(standing)));
+            if standing.by_drift {
+                say(format!("  {space}  {}", standing::budget(&standing.budget)));
+            }
+        }
+    }
+    Ok(Outcome::Well)
+}

@@ -1,0 +1,49 @@
+//! `POST /api/v1/alerts/{id}/adopt`: a person says that what an alert shows is normal from now on.
+
+use super::{App, Problem};
+use crate::daemon::Adoption;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+pub(super) async fn adopt(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
+    // Only browsers say where a request comes from; a page somewhere must not end alerts in its reader's name.
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "pages of a browser may only read", format!("streamgauge adopt {id}")));
+    }
+    match app.reader.adopt(id.clone()).await? {
+        Adoption::Adopted { rule, environment, group, told } => {
+            let group: Map<String, Value> = std::iter::once(("environment".to_owned(), json!(environment)))
+                .chain(group.into_iter().map(|(key, label)| (key, json!(label))))
+                .collect();
+            let what = if told { "adopted as the new normal; people are told that the alert ends" } else { "adopted before anyone was told" };
+            Ok(Json(json!({ "alert": id, "adopted": true, "rule": rule, "group": group, "told": told, "what": what })))
+        }
+        Adoption::NotLearned { rule } => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!("alert {id} cannot be adopted: what rule {rule} expects is written in the rule, not learned"),
+            "change the range or the check in its file, or take `.expect` away so that it learns",
+        )),
+        Adoption::CatchingUp => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the engine is still repeating what it did before its restart",
+            "try again in a moment",
+        )),
+        Adoption::Unknown => {
+            let asked = id.clone();
+            Err(match app.store.ask(move |db| db.alert(&asked)).await? {
+                Some(last) if last.reason != machine::Reason::Fired => Problem::new(
+                    StatusCode::CONFLICT,
+                    format!("alert {id} has ended already: {} at {}", last.reason.name().replace('_', " "), last.at),
+                    "there is nothing left to adopt",
+                ),
+                _ => Problem::new(
+                    StatusCode::NOT_FOUND,
+                    format!("there is no alert {id}"),
+                    "GET /api/v1/alerts lists those that are pending or firing",
+                ),
+            })
+        }
+    }
+}
