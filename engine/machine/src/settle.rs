@@ -294,12 +294,13 @@ impl Environment {
         }
     }
 
-    /// The rule and node of an alert whose range is learned.
+    /// The rule and node of an alert, when a learned range was left there.
     pub(crate) fn adoptable(&self, plan: &Plan, alert_id: &str) -> Option<(usize, Labels)> {
         let of = |index: usize| self.alerts[index].iter().find(|(_, alert)| alert.id == alert_id).map(|(labels, _)| (index, labels.clone()));
         let (index, labels) = (0..plan.rules.len()).find_map(of)?;
-        let learned = plan.rules[index].watches.iter().any(|watch| watch.expect.is_none());
-        (learned && self.trees.rules[index].nodes.contains_key(&labels)).then_some((index, labels))
+        let node = self.trees.rules[index].nodes.get(&labels)?;
+        let mut gauges = plan.rules[index].watches.iter().zip(&node.gauges).filter(|(watch, _)| watch.expect.is_none());
+        gauges.any(|(_, gauge)| gauge.as_ref().is_some_and(|gauge| gauge.detector().firing().is_some())).then_some((index, labels))
     }
 
     /// Calls in the window that show the trouble, newest slices first.

@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rules;
 
-use model::plan::{Decides, NoData, Objective, Plan, RuleSpec, Statistic, Watch, Windows};
+use model::plan::{Decides, Filter, NoData, Objective, Plan, RuleSpec, Statistic, Watch, WatchSpec, Windows};
 use model::window::{Checked, Fire, Observation};
 use model::{Buckets, FalseAlarms, Key, Measure, Quantiles, Signal, Span, Timestamp};
 use rules::{checked, expect, fold, held, no_data, rate, rule, watch};
@@ -407,6 +407,32 @@ fn a_changed_plan_keeps_what_did_not_change() {
             format!("1m10s resolved rate[a]: error rate is about 75 %, {was}"),
         ]
     );
+}
+
+#[test]
+fn what_is_learned_stays_while_the_same_is_measured_and_starts_anew_when_not() {
+    let learned = |signal: Signal, window: u64, stage: Option<&str>| {
+        let only = stage.map_or_else(Filter::default, |stage| Filter(vec![(Key::Stage, vec![stage.to_owned()])]));
+        let mut spec = rule("r", &[Key::Stage], vec![WatchSpec { only, ..watch("w", rate(signal), window) }]);
+        spec.rule.fingerprint = window + signal.index() as u64;
+        spec
+    };
+    let mut play = Play::new(plan(vec![learned(Signal::Error, 60, None)]));
+    play.play("1s stage=a x2000\n11s stage=a x10\n21s stage=a");
+    let learning = |play: &Play| {
+        let gauge = play.machine.explain("r", "default", &vec!["a".to_owned()]).and_then(|node| node.watches[0].gauge.clone());
+        gauge.is_none_or(|gauge| gauge.learning)
+    };
+    assert!(!learning(&play));
+    // Another text and another window measure the same; another signal or filter does not.
+    play.restart(plan(vec![learned(Signal::Error, 120, None)]));
+    assert!(!learning(&play));
+    play.restart(plan(vec![learned(Signal::Retry, 120, None)]));
+    assert!(learning(&play));
+    let mut play = Play::new(plan(vec![learned(Signal::Error, 60, None)]));
+    play.play("1s stage=a x2000\n11s stage=a x10\n21s stage=a");
+    play.restart(plan(vec![learned(Signal::Error, 60, Some("a"))]));
+    assert!(learning(&play));
 }
 
 #[test]
