@@ -44,6 +44,8 @@ pub fn times(factor: f64) -> String {
 pub fn delay(delay: Delay) -> String {
     match (delay.doubling, delay.within_a_day) {
         (Some(doubling), _) if doubling <= DAY => format!("a doubling is provable after about {}", about(doubling)),
+        (_, Some(factor)) if delay.unsure => format!("its usual range is too uncertain yet to prove less than {} within a day", times(factor)),
+        (_, None) if delay.unsure => "its usual range is too uncertain yet to prove anything within a day".to_owned(),
         (_, Some(factor)) => format!("too quiet to prove less than {} within a day", times(factor)),
         (_, None) => "too quiet to prove anything within a day".to_owned(),
     }
@@ -66,7 +68,7 @@ pub fn state(standing: &RuleStanding) -> &'static str {
     match standing {
         _ if standing.told > 0 => "alerting",
         RuleStanding { nodes: 0, .. } => "no calls yet",
-        _ if standing.learning == standing.nodes => "learning",
+        _ if standing.gauged > 0 && standing.learning == standing.gauged => "learning",
         _ if standing.firing > 0 => "off, not told",
         _ => "in range",
     }
@@ -93,14 +95,15 @@ mod tests {
     #[test]
     fn delays_and_budgets_are_said_in_words() {
         let minutes = |minutes: u64| Some(Span::from_secs(minutes * 60));
-        for (doubling, within_a_day, text) in [
-            (minutes(17), Some(1.5), "a doubling is provable after about 17m"),
-            (minutes(1), Some(1.5), "a doubling is provable after about 60s"),
-            (minutes(600), Some(2.0), "a doubling is provable after about 10h"),
-            (minutes(3000), Some(5.0), "too quiet to prove less than ×5 within a day"),
-            (None, None, "too quiet to prove anything within a day"),
+        for (doubling, within_a_day, unsure, text) in [
+            (minutes(17), Some(1.5), false, "a doubling is provable after about 17m"),
+            (minutes(1), Some(1.5), false, "a doubling is provable after about 60s"),
+            (minutes(600), Some(2.0), false, "a doubling is provable after about 10h"),
+            (minutes(3000), Some(5.0), false, "too quiet to prove less than ×5 within a day"),
+            (None, None, false, "too quiet to prove anything within a day"),
+            (None, Some(3.0), true, "its usual range is too uncertain yet to prove less than ×3 within a day"),
         ] {
-            assert_eq!(delay(Delay { doubling, within_a_day }), text);
+            assert_eq!(delay(Delay { doubling, within_a_day, unsure }), text);
         }
         let mut shared = Budget { false_alarms: "1 per day".into(), own: false, gauges: 84, share: 1.0, days: 84.0 };
         assert_eq!(budget(&shared), "1 false alarm per day, shared by 84 gauges: this one may be wrong once in 84 days");

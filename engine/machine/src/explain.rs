@@ -75,6 +75,8 @@ pub struct Delay {
     pub doubling: Option<Span>,
     /// The smallest of ×1.5, ×2, ×3, ×5, ×10, ×30 that is proven within a day.
     pub within_a_day: Option<f64>,
+    /// A doubling lies within what may be usual: more calls would not prove it, more days will.
+    pub unsure: bool,
 }
 
 /// What a gauge may be wrong.
@@ -108,6 +110,8 @@ pub struct RuleStanding {
     /// It is decided by its gauges; otherwise by its `check`.
     pub by_drift: bool,
     pub nodes: usize,
+    /// Nodes with a gauge: those that had a call of what is watched.
+    pub gauged: usize,
     pub learning: usize,
     pub firing: usize,
     pub told: usize,
@@ -242,6 +246,7 @@ impl Environment {
             environment: self.name.clone(),
             by_drift: matches!(rule.decides, Decides::Drift),
             nodes: tree.nodes.len(),
+            gauged: tree.nodes.values().filter(|node| node.gauges.iter().any(Option::is_some)).count(),
             learning,
             firing: tree.nodes.values().filter(|node| node.fires(rule)).count(),
             told: tree.told.len(),
@@ -255,7 +260,11 @@ impl Environment {
 fn delay(gauge: &crate::drift::gauge::Gauge, at: u32, needed: f64) -> Option<Delay> {
     let conditions = gauge.conditions(at, needed)?;
     let span = |ticks: f64| Span::from_millis((ticks * TICK.millis() as f64) as u64);
-    Some(Delay { doubling: conditions.ticks(2.0).filter(|ticks| *ticks <= DELAY_MAX_TICKS).map(span), within_a_day: conditions.provable_within(DAY) })
+    Some(Delay {
+        doubling: conditions.ticks(2.0).filter(|ticks| *ticks <= DELAY_MAX_TICKS).map(span),
+        within_a_day: conditions.provable_within(DAY),
+        unsure: conditions.guard >= std::f64::consts::LN_2,
+    })
 }
 
 fn suspicion(rule: &Rule, node: &crate::tree::Node) -> f64 {

@@ -53,7 +53,7 @@ pub(super) async fn status(args: Status, config: &Config) -> Result<Outcome, Fau
                 "  {:<width$}  {}: {} gauges, {} learning, {} outside, {} told",
                 standing.rule,
                 standing::state(standing),
-                standing.nodes,
+                standing.gauged,
                 standing.learning,
                 standing.firing,
                 standing.told

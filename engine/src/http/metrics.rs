@@ -61,7 +61,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
         page.line("alerts_firing", &[("rule", rule)], *count as f64);
     }
     for (name, help, count) in [
-        ("gauges", "Groups and roll-ups that are gauged, by environment and rule.", (|standing| standing.nodes) as fn(&RuleStanding) -> usize),
+        ("gauges", "Groups and roll-ups that are gauged, by environment and rule.", (|standing| standing.gauged) as fn(&RuleStanding) -> usize),
         ("gauges_learning", "Of them, those whose range is still learned.", |standing| standing.learning),
         ("gauges_firing", "Of them, those outside their range; people are told of the coarsest.", |standing| standing.firing),
     ] {

@@ -137,7 +137,7 @@ async fn rules_section(page: &mut String, app: &App) -> Result<(), Problem> {
             escape(&standing.environment),
             escape(&standing.rule),
             standing::state(standing),
-            show::number(standing.nodes as f64),
+            show::number(standing.gauged as f64),
             show::number(standing.learning as f64),
             escape(&standing::cost(standing)),
         );

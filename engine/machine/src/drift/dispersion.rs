@@ -122,15 +122,20 @@ impl Dispersion {
             (self.short, self.block) = (Block::default(), block);
         }
         let (residual, variance, uncertain) = (residual as f32, variance as f32, uncertain as f32);
-        let known = if self.kept.variance > 0.0 { (self.kept.tick / self.kept.variance).max(1.0) } else { 1.0 };
-        let most = RESIDUAL_ERRORS_MAX * libm::sqrtf(variance * known + uncertain * uncertain) + RESIDUAL_CALLS_MAX;
-        let residual = residual.clamp(-most, most);
+        let residual = if residual.abs() > RESIDUAL_CALLS_MAX { self.bounded(residual, variance, uncertain) } else { residual };
         self.open.variance += variance;
         self.open.pairs += pairs as f32;
         self.open.tick += residual * residual;
         self.open.ticks += 1.0;
         self.short.add(residual, variance, uncertain);
         self.long.add(residual, variance, uncertain);
+    }
+
+    /// A residual, cut off where chance ends.
+    fn bounded(&self, residual: f32, variance: f32, uncertain: f32) -> f32 {
+        let known = if self.kept.variance > 0.0 { (self.kept.tick / self.kept.variance).max(1.0) } else { 1.0 };
+        let most = RESIDUAL_ERRORS_MAX * libm::sqrtf(variance * known + uncertain * uncertain) + RESIDUAL_CALLS_MAX;
+        residual.clamp(-most, most)
     }
 
     /// An hour is over, or more.
