@@ -246,7 +246,7 @@ fn examples_lie_in_the_window() {
         1s stage=a error x9
         1m1s stage=a error
         1m11s stage=a",
-        &["1m10s fired errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#10)"],
+        &["1m10s fired errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#10)"],
     );
 }
 
@@ -271,9 +271,9 @@ fn the_clock_follows_elapsed_time_so_that_an_alert_ends_when_calls_stop() {
     let script = "1s stage=a error x9";
     // 5 s of grace, and the tick closes at 10 s.
     check(ends(NoData::Ok), &format!("{script}\n14999ms elapse"), &[]);
-    let fired = "10s fired errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)";
+    let fired = "10s fired errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)";
     check(ends(NoData::Ok), &format!("{script}\n15s elapse"), &[fired]);
-    let resolved = "1m10s resolved errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)";
+    let resolved = "1m10s resolved errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)";
     check(ends(NoData::Ok), &format!("{script}\n15s elapse\n1m14s elapse\n1m15s elapse\n2h elapse"), &[fired, resolved]);
     // At one go it is the same.
     check(ends(NoData::Ok), &format!("{script}\n2h elapse"), &[fired, resolved]);
@@ -292,8 +292,8 @@ fn an_alert_ends_when_good_calls_go_on() {
         1m31s stage=a
         1m41s stage=a",
         &[
-            "10s fired errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)",
-            "1m30s resolved errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)",
+            "10s fired errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)",
+            "1m30s resolved errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)",
         ],
     );
 }
@@ -304,11 +304,11 @@ fn an_empty_window_means_what_no_data_says() {
         1s stage=a error x9
         1s stage=b x9
         26h elapse";
-    let fired = "10s fired errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)";
+    let fired = "10s fired errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)";
     let of = |mode, lines: &[&str]| check(plan(vec![no_data(mode, errors())]), script, lines);
-    of(NoData::Ok, &[fired, "1m10s resolved errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)"]);
+    of(NoData::Ok, &[fired, "1m10s resolved errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)"]);
     // A day after the last tick that had data, at 1m.
-    of(NoData::Keep, &[fired, "1d1m10s went_quiet errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)"]);
+    of(NoData::Keep, &[fired, "1d1m10s went_quiet errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)"]);
     of(NoData::Alert, &[fired, "1m10s fired errors[b]: no data ()"]);
 }
 
@@ -323,9 +323,9 @@ fn too_few_calls_are_no_data_too() {
         1s stage=a error x9
         1m1s stage=a error
         1m11s stage=a error";
-    let fired = "10s fired errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)";
+    let fired = "10s fired errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)";
     check(spec(NoData::Keep), script, &[fired]);
-    check(spec(NoData::Ok), script, &[fired, "1m10s resolved errors[a]: error rate is about 83 %, above the expected 0 % to 20 % (#2 #1)"]);
+    check(spec(NoData::Ok), script, &[fired, "1m10s resolved errors[a]: error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)"]);
 }
 
 #[test]
@@ -388,12 +388,12 @@ fn a_changed_plan_keeps_what_did_not_change() {
     let (was, now) = ("above the expected 0 % to 10 % (#2 #1)", "above the expected 0 % to 20 % (#2 #1)");
     assert_eq!(
         play.lines,
-        [format!("10s fired rate[a]: error rate is about 75 %, {was}"), format!("10s fired errors[a]: error rate is about 83 %, {now}")]
+        [format!("10s fired rate[a]: error rate is about 90 %, {was}"), format!("10s fired errors[a]: error rate is about 90 %, {now}")]
     );
     play.lines.clear();
     // `errors` moves to the front and stays; `rate` has another text; the grouping of `users` goes.
     play.restart(plan(vec![errors(), changed()]));
-    assert_eq!(play.lines, [format!("10s rule_changed rate[a]: error rate is about 75 %, {was}")]);
+    assert_eq!(play.lines, [format!("10s rule_changed rate[a]: error rate is about 90 %, {was}")]);
     assert_eq!(play.machine.alerts().map(|view| view.rule.name.as_str()).collect::<Vec<_>>(), ["errors"]);
     assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
     play.lines.clear();
@@ -402,9 +402,9 @@ fn a_changed_plan_keeps_what_did_not_change() {
     assert_eq!(
         play.lines,
         [
-            format!("20s fired rate[a]: error rate is about 75 %, {was}"),
-            format!("1m10s resolved errors[a]: error rate is about 83 %, {now}"),
-            format!("1m10s resolved rate[a]: error rate is about 75 %, {was}"),
+            format!("20s fired rate[a]: error rate is about 90 %, {was}"),
+            format!("1m10s resolved errors[a]: error rate is about 90 %, {now}"),
+            format!("1m10s resolved rate[a]: error rate is about 90 %, {was}"),
         ]
     );
 }

@@ -246,6 +246,13 @@ impl Detector {
             end: 0.0,
             offset: 0.0,
         };
+        // Beyond the farthest alternative the mixture cannot lean; the rate itself can, held back by half its error.
+        let farthest = distances.iter().fold(0.0, |far: f64, distance| far.max(firing.sign() * distance));
+        let (observed, error) = firing.distance_and_error(recovery);
+        let observed = observed - firing.sign() * 0.5 * error;
+        if firing.sign() * observed > farthest {
+            firing.distance = observed;
+        }
         firing.set_offset(recovery);
         self.firing = Some(Box::new(firing));
     }
@@ -317,16 +324,21 @@ impl Firing {
         self.end >= RESOLVE_TICKS
     }
 
-    fn set_offset(&mut self, recovery: &Recovery) {
-        let sign = self.sign();
-        let (distance, error) = match recovery.scale {
+    /// How far the rate since it began lies from what is expected, and the standard error of that.
+    fn distance_and_error(&self, recovery: &Recovery) -> (f64, f64) {
+        match recovery.scale {
             Scale::Odds => {
                 let rate = (self.x + 0.5) / (self.n + 1.0);
                 let error = libm::sqrt(recovery.phi / (self.x + 0.5) + recovery.phi / (self.n - self.x + 0.5));
                 (logit(rate) - recovery.base, error)
             }
             Scale::Factor => (libm::log(self.observed(Scale::Factor)), libm::sqrt(recovery.phi / (self.x + 0.5))),
-        };
+        }
+    }
+
+    fn set_offset(&mut self, recovery: &Recovery) {
+        let sign = self.sign();
+        let (distance, error) = self.distance_and_error(recovery);
         self.offset = distance - sign * RESOLVE_ERRORS * error;
         if sign * self.offset < INCIDENT_MIN {
             self.offset = sign * INCIDENT_MIN;

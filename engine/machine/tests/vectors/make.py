@@ -98,6 +98,15 @@ class Test:
             n=n,
             x=math.fsum(one[2] for one in self.since[best]),
         )
+        # Where even the farthest alternative is too near, the rate since it began speaks for itself, half an error closer.
+        x, side = self.incident["x"], 1.0 if up else -1.0
+        if base is None:
+            seen, error = math.log((x + 0.5) / (n + 0.5)), math.sqrt(phi / (x + 0.5))
+        else:
+            seen, error = logit((x + 0.5) / (n + 1)) - base, math.sqrt(phi / (x + 0.5) + phi / (n - x + 0.5))
+        closer = seen - side * error / 2
+        if side * closer > max(side * distance for distance in self.distances):
+            self.incident["distance"] = closer
         self.end, self.open, self.held = 0.0, [], []
         return dict(self.incident)
 
