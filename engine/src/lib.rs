@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod journal;
 pub mod message;
 pub mod outbox;
+pub mod replay;
 pub mod routes;
 pub mod slack;
 pub mod source;

@@ -3,10 +3,12 @@
 
 use bytes::Bytes;
 use fixtures::{Effect, Incident, Rates, Scope, Traffic};
-use machine::{Effect as Decision, Input, Machine, Notification, Reason};
+use machine::{Input, Notification, Reason};
 use model::plan::{Plan, Windows};
 use model::{FalseAlarms, Timestamp};
+use std::sync::Arc;
 use streamgauge::inspect::Inspector;
+use streamgauge::replay::Replay;
 use streamgauge::source::Envelope;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -17,8 +19,8 @@ fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
     let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped")).rules;
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
-    let inspector = Inspector { plan: plan.clone(), rules, evaluators };
-    let (mut machine, mut effects) = (Machine::new(plan, 0), Vec::new());
+    let mut replay = Replay::new(Arc::new(Inspector { plan, rules, evaluators }));
+    let mut told = Vec::new();
     let end = traffic.start_ms + hours * HOUR_MS;
     let mut calls = traffic.calls().take_while(|call| call.time_ms < end).zip(1u64..).peekable();
     while calls.peek().is_some() {
@@ -27,10 +29,10 @@ fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
             Envelope { sequence, stamp, payload: Bytes::from(call.json) }
         };
         let batch: Vec<_> = calls.by_ref().take(1000).map(envelope).collect();
-        machine.apply(Input::Folded(inspector.fold(&batch).fold), &mut effects);
+        let fold = replay.inspector().fold(&batch).fold;
+        replay.apply(Input::Folded(fold), &mut told);
     }
-    let told = |decision| if let Decision::Notify(notification) = decision { Some(notification) } else { None };
-    effects.into_iter().filter_map(told).collect()
+    told
 }
 
 fn healthy(seed: u64, calls_per_second: f64) -> Traffic {

@@ -1,0 +1,54 @@
+//! The engine without its edges: the same inspection and the same machine as in production, over calls that are at hand. Rule tests and back-tests run
+//! this, hours in milliseconds; time is the calls' own, so it tells what the engine would have told, byte for byte.
+//!
+//! Deliberately absent: stores, deliveries and dead letters. Slices are dropped when they seal, and what is malformed is only counted.
+
+use crate::inspect::Inspector;
+use machine::{Effect, Input, Machine, Notification};
+use std::sync::Arc;
+
+/// One machine and what it needs to look at calls.
+#[derive(Debug)]
+pub struct Replay {
+    inspector: Arc<Inspector>,
+    machine: Machine,
+    effects: Vec<Effect>,
+}
+
+impl Replay {
+    /// A machine that has seen nothing; sequences start at 1.
+    pub fn new(inspector: Arc<Inspector>) -> Self {
+        Self { machine: Machine::new(inspector.plan.clone(), 0), inspector, effects: Vec::new() }
+    }
+
+    /// Goes on from a machine that has seen something, such as a snapshot's. Its plan is that of `inspector`.
+    pub fn resume(inspector: Arc<Inspector>, machine: Machine) -> Self {
+        Self { inspector, machine, effects: Vec::new() }
+    }
+
+    /// Applies one input and answers the checks it asks for; what people would be told goes to `told`, in order.
+    pub fn apply(&mut self, input: Input, told: &mut Vec<Notification>) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            self.machine.apply(input, &mut self.effects);
+            for effect in self.effects.drain(..) {
+                match effect {
+                    Effect::Check(request) => {
+                        let results = request.groups.iter().map(|group| self.inspector.rules.check(request.rule, group)).collect();
+                        inputs.push(Input::Checked { environment: request.environment, at: request.at, rule: request.rule, results });
+                    }
+                    Effect::Notify(notification) => told.push(notification),
+                    Effect::Seal(_) | Effect::DeadLetter { .. } => {}
+                }
+            }
+        }
+    }
+
+    pub fn inspector(&self) -> &Arc<Inspector> {
+        &self.inspector
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+}
