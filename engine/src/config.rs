@@ -95,6 +95,8 @@ pub struct RulesConfig {
     pub path: PathBuf,
     /// Packs or single rules that we ship, by name; whether a name exists is known to the rules, not here.
     pub library: Vec<String>,
+    /// By rule: its constants with other values, as the rule language writes them.
+    pub constants: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

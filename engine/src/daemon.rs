@@ -446,15 +446,14 @@ impl Daemon {
     /// its snapshot, and would count it a second time beside the minutes that hold it already.
     async fn roll_up(&self, position: u64) -> Result<(), Fault> {
         let clocks: Vec<_> = self.machine.clocks().map(|(name, clock)| (name.to_owned(), clock)).collect();
-        let (retention, before, most) = (self.retention, now() - self.retention, self.store_max);
-        let window = self.machine.plan().longest_window();
+        let (retention, before, most) = (self.retention.max(self.machine.plan().reach()), now() - self.retention, self.store_max);
         self.store
             .send(move |db| {
                 if db.position()? != Some(position) {
                     return Ok(());
                 }
                 for (environment, clock) in clocks {
-                    db.roll_up(&environment, clock, window, retention)?;
+                    db.roll_up(&environment, clock, retention)?;
                 }
                 db.forget(before)?;
                 let dropped = db.limit(most)?;

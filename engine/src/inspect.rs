@@ -29,7 +29,7 @@ impl Inspector {
     pub fn fold(&self, envelopes: &[Envelope]) -> Folded {
         let mut folder = Folder::new(&self.plan);
         let mut details = Vec::new();
-        let mut scripts = Vec::with_capacity(self.rules.scripts());
+        let mut scripts = Vec::new();
         for envelope in envelopes {
             match model::parse(&envelope.payload) {
                 Ok(call) => {

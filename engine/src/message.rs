@@ -1,10 +1,10 @@
 //! What a notification says to a person, before it has a shape: the same words go to Slack, to the terminal and to the page.
 
 use crate::standing;
-use machine::{Hit, Notification, Reason};
+use machine::{Hit, Notification, Observed, Reason};
 use model::plan::Severity;
-use model::window::{Drift, Observation};
-use model::{Span, Timestamp, show};
+use model::window::{Drift, Ranked};
+use model::{Span, Timestamp, Unit, show};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
@@ -37,9 +37,9 @@ pub enum Colour {
 pub fn compose(notification: &Notification, public_url: &str, possible_repeat: bool) -> Message {
     let place = standing::place(&notification.group);
     let (colour, state) = match (notification.reason, notification.severity) {
-        (Reason::Fired, Severity::Critical) => (Colour::Red, "CRITICAL"),
-        (Reason::Fired, Severity::Warning) => (Colour::Orange, "WARNING"),
-        (Reason::Fired, Severity::Info) => (Colour::Blue, "INFO"),
+        (Reason::Fired | Reason::Repeated, Severity::Critical) => (Colour::Red, "CRITICAL"),
+        (Reason::Fired | Reason::Repeated, Severity::Warning) => (Colour::Orange, "WARNING"),
+        (Reason::Fired | Reason::Repeated, Severity::Info) => (Colour::Blue, "INFO"),
         (Reason::Resolved, _) => (Colour::Green, "RESOLVED"),
         (Reason::WentQuiet, _) => (Colour::Grey, "NO DATA"),
         (Reason::RuleChanged, _) => (Colour::Grey, "RULE CHANGED"),
@@ -47,6 +47,7 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
     };
     let summary = match notification.reason {
         Reason::Fired => notification.summary.clone(),
+        Reason::Repeated => format!("Still so after {}: {}", notification.at.since(notification.fired), notification.summary),
         Reason::Resolved => format!("Back in range after {}.", notification.at.since(notification.fired)),
         Reason::WentQuiet => "No calls for a day: nothing can be said about this group any more.".to_owned(),
         Reason::RuleChanged => "The rule was changed or removed while this alert was firing; it starts anew.".to_owned(),
@@ -56,26 +57,30 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
     fields.extend(notification.group.iter().map(|(key, label)| (title(key), if label.is_empty() { "(none)".to_owned() } else { label.clone() })));
     for observed in &notification.observed {
         let name = if notification.observed.len() == 1 { "Now".to_owned() } else { observed.watch.clone() };
-        fields.push((name, value(&observed.what, &observed.observation, &observed.of_what, &observed.window)));
+        fields.push((name, value(observed)));
         if let Some(range) = observed.observation.expected {
-            fields.push(("Expected".to_owned(), format!("{} to {}", unit(&observed.what, range.low), unit(&observed.what, range.high))));
+            fields.push(("Expected".to_owned(), format!("{} to {}", observed.unit.show(range.low), observed.unit.show(range.high))));
         }
     }
+    fields.extend(notification.labels.iter().map(|(name, value)| (title(name), value.clone())));
     let drifted = notification.observed.iter().find_map(|observed| Some((observed, observed.observation.drift?)));
     match (notification.reason, drifted) {
-        (Reason::Fired, Some((observed, drift))) => {
+        (Reason::Fired | Reason::Repeated, Some((observed, drift))) => {
             let named = notification.group.len();
-            fields.extend(facts(&observed.what, &observed.of_what, &drift, &notification.hit, named, notification.at));
+            fields.extend(facts(&observed.what, &observed.unit, &observed.of_what, &drift, &notification.hit, named, notification.at));
         }
-        (Reason::Fired, None) => fields.push(("Since".to_owned(), moment(notification.began, Some(notification.at)))),
+        (Reason::Fired | Reason::Repeated, None) => fields.push(("Since".to_owned(), moment(notification.began, Some(notification.at)))),
         _ => {
-            let began = notification.worst.and_then(|seen| seen.drift).map_or(notification.began, |drift| drift.since.min(notification.began));
+            let began =
+                notification.worst.as_ref().and_then(|seen| seen.drift).map_or(notification.began, |drift| drift.since.min(notification.began));
             fields.push(("Began".to_owned(), moment(began, Some(notification.at))));
-            if let (Some(worst), Some(observed)) = (notification.worst.and_then(|seen| seen.value), notification.observed.first()) {
-                fields.push(("At worst".to_owned(), unit(&observed.what, worst)));
+            if let (Some(worst), Some(observed)) = (notification.worst.as_ref().and_then(|seen| seen.value), notification.observed.first()) {
+                fields.push(("At worst".to_owned(), observed.unit.show(worst)));
             }
         }
     }
+    // Who is to be asked belongs to the end.
+    fields.extend(notification.owner.iter().map(|owner| ("Owner".to_owned(), owner.clone())));
     Message {
         colour,
         headline: format!("{state}: {} — {place}", notification.rule),
@@ -94,24 +99,41 @@ fn title(key: &str) -> String {
 }
 
 /// `8.2 % (41 of 500 calls in 5m)`
-fn value(what: &str, seen: &Observation, of_what: &str, window: &str) -> String {
+fn value(Observed { unit, of_what, window, observation: seen, .. }: &Observed) -> String {
     let Some(value) = seen.value else { return format!("too few calls in {window}") };
-    if what.ends_with(" rate") {
-        format!("{} ({} of {} {of_what} in {window})", show::percent(value), show::number(seen.holds as f64), show::number(seen.calls as f64))
-    } else {
-        format!("{} ({} {of_what} in {window})", unit(what, value), show::number(seen.calls as f64))
+    match unit {
+        Unit::Share => {
+            format!("{} ({} of {} {of_what} in {window})", show::percent(value), show::number(seen.holds as f64), show::number(seen.calls as f64))
+        }
+        _ if !seen.top.is_empty() => {
+            let first = |ranked: &Ranked| format!("{} {} ({} of all)", ranked.label, unit.show(ranked.value), show::percent(ranked.share));
+            format!("{} in {window}", seen.top.iter().take(TOP_SHOWN).map(first).collect::<Vec<_>>().join(", "))
+        }
+        _ => format!("{} ({} {of_what} in {window})", unit.show(value), show::number(seen.calls as f64)),
     }
 }
 
+/// Labels of a ranking that a message names.
+const TOP_SHOWN: usize = 3;
+
 /// What is known of a drift: since when, how much, where below the `named` labels, and how sure.
-pub fn facts(what: &str, of_what: &str, drift: &Drift, hit: &[Hit], named: usize, now: Timestamp) -> Vec<(String, String)> {
-    let mut facts = vec![("Since".to_owned(), since(drift, now)), ("Since then".to_owned(), size(what, of_what, drift))];
+pub fn facts(what: &str, unit: &Unit, of_what: &str, drift: &Drift, hit: &[Hit], named: usize, now: Timestamp) -> Vec<(String, String)> {
+    let mut facts = vec![("Since".to_owned(), since(drift, now)), ("Since then".to_owned(), size(what, unit, of_what, drift))];
     if !hit.is_empty() {
         facts.push(("Worst hit".to_owned(), worst_hit(hit, named)));
     }
-    facts.push(("Evidence".to_owned(), format!("{} against {} needed", evidence(drift.log_evidence), evidence(drift.log_needed))));
+    facts.push(("Evidence".to_owned(), proof(drift.log_evidence, drift.log_needed)));
     facts
 }
+
+/// How sure it is. What has not enough alone fires by what left its range with it, or as what explains the roll-up that has enough.
+fn proof(log_evidence: f64, log_needed: f64) -> String {
+    let against = format!("{} against {} needed", evidence(log_evidence), evidence(log_needed));
+    if log_evidence < log_needed { format!("{against} alone; enough {TOGETHER}") } else { against }
+}
+
+/// What made up for evidence that would not have been enough alone.
+pub const TOGETHER: &str = "together with the others";
 
 /// Groups that a message names.
 const HIT_SHOWN: usize = 4;
@@ -127,14 +149,15 @@ fn worst_hit(hit: &[Hit], above: usize) -> String {
 }
 
 /// How much it is since it began: `about 8 %, 41 of 500 calls; usually 0.3 %`.
-fn size(what: &str, of_what: &str, drift: &Drift) -> String {
+fn size(what: &str, unit: &Unit, of_what: &str, drift: &Drift) -> String {
     let counts = format!("{} of {}", show::number(drift.holds as f64), show::number(drift.calls as f64));
     let usually = show::percent(drift.usual);
     match drift.beyond {
         Some(beyond) => {
-            let beyond = unit(what, beyond);
+            let beyond = unit.show(beyond);
             format!("about {} of calls above {beyond} ({counts} {}); usually {usually}", show::percent(drift.size), of_what)
         }
+        None if what.ends_with(" count") => format!("about {} times the usual ({} since then)", factor(drift.size), show::number(drift.calls as f64)),
         None if what == "calls" => format!("about {} times the usual calls ({} since then)", factor(drift.size), show::number(drift.calls as f64)),
         None => format!("about {} ({counts} {}); usually {usually}", show::percent(drift.size), of_what),
     }
@@ -174,16 +197,6 @@ pub fn evidence(log: f64) -> String {
     }
     let digits = 10f64.powf((evidence.max(1.0).log10().floor() - 1.0).max(0.0));
     show::number((evidence / digits).round() * digits)
-}
-
-/// A value in the unit of what is watched: `fallback rate`, `p95 of latency_ms`, `calls`.
-pub fn unit(what: &str, value: f64) -> String {
-    let measure = what.rsplit(' ').next().and_then(model::Measure::parse);
-    match measure {
-        Some(measure) => show::measure(measure, value),
-        None if what.ends_with(" rate") => show::percent(value),
-        None => show::number(value),
-    }
 }
 
 /// The message as a terminal shows it: like Slack's, in at most 100 columns.
@@ -226,6 +239,12 @@ mod tests {
     }
 
     #[test]
+    fn evidence_that_is_not_enough_alone_is_told_with_why_it_fired() {
+        assert_eq!(proof(3.7, 12.8), "40 against 360,000 needed alone; enough together with the others");
+        assert_eq!(proof(12.8, 12.8), "360,000 against 360,000 needed");
+    }
+
+    #[test]
     fn a_moment_has_its_day_only_where_it_is_another_one() {
         let at = |text| Timestamp::parse(text).expect("it is a time");
         let (began, now, later) = (at("2026-11-22T14:02:30Z"), at("2026-11-22T14:10:00Z"), at("2026-11-23T00:01:00Z"));
@@ -234,11 +253,12 @@ mod tests {
 
     fn notification(what: &str, of_what: &str, group: serde_json::Value, drift: serde_json::Value, reason: &str) -> Notification {
         let seen = serde_json::json!({ "value": 0.082, "holds": 41, "calls": 500, "low": 0.06, "high": 0.11, "expected": { "low": 0.002, "high": 0.011 },
-            "learning": false, "drifted": "up", "drift": drift });
+            "learning": false, "drifted": "up", "drift": drift, "top": [] });
+        let unit = if what.ends_with(" rate") { serde_json::json!("share") } else { serde_json::json!("millis") };
         let body = serde_json::json!({ "id": "1-fired", "reason": reason, "at": "2026-11-22T14:20:00Z", "alert_id": "1", "rule": "fallback-rate",
             "severity": "warning", "environment": "production", "group": group, "summary": "It is more than usual.",
-            "observed": [{ "watch": "value", "what": what, "window": "5m", "of_what": of_what, "observation": seen }],
-            "began": "2026-11-22T14:19:00Z", "fired": "2026-11-22T14:19:00Z", "worst": seen, "examples": [],
+            "observed": [{ "watch": "value", "what": what, "unit": unit, "window": "5m", "of_what": of_what, "observation": seen }],
+            "began": "2026-11-22T14:19:00Z", "fired": "2026-11-22T14:19:00Z", "worst": seen, "examples": [], "labels": [], "actions": [], "owner": null,
             "hit": [{ "labels": ["extraction", "openai"], "calls": 400, "holds": 38 }, { "labels": ["extraction", ""], "calls": 100, "holds": 3 }],
             "channel": null, "runbook": null });
         serde_json::from_value(body).expect("it is a notification")

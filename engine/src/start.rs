@@ -74,7 +74,7 @@ pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
     // An unchanged copy of a shipped rule is that rule, not a second one of its name.
     own.retain(|source| !library.iter().any(|shipped| shipped.text == source.text));
     let sources: Vec<_> = library.into_iter().chain(own).collect();
-    Ok(rules::load(&sources))
+    Ok(rules::load(&sources, &config.rules.constants))
 }
 
 /// Schemas and objectives of the configuration.

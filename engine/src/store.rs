@@ -6,7 +6,7 @@
 
 use crate::error::Fault;
 use crate::journal::Entry;
-use machine::{Notification, SliceBlock};
+use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::fs::File;
@@ -21,10 +21,6 @@ const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
 
 /// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
 const QUEUE_MAX: usize = 64;
-
-/// Slices are rolled up into minutes once they are this old, and minutes into hours.
-const MINUTES_AFTER: Span = Span::from_secs(2 * 3600);
-const HOURS_AFTER: Span = Span::from_secs(25 * 3600);
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -205,11 +201,9 @@ impl Db {
         bodies.map(|body| unpack(&body?)).collect()
     }
 
-    /// Rolls old slices up into minutes and hours, and drops what is older than `retention`; `clock` is the environment's. What the longest `window`
-    /// may hold stays as it is, because a restart puts the windows together from it.
-    pub fn roll_up(&mut self, environment: &str, clock: Timestamp, window: Span, retention: Span) -> Result<(), Fault> {
-        let minutes_after = MINUTES_AFTER.max(Span::from_millis(window.millis() + 60_000));
-        for (width, after) in [(Span::from_secs(60), minutes_after), (Span::from_secs(3600), HOURS_AFTER)] {
+    /// Rolls old slices up into minutes and hours, as the machine does in memory, and drops what is older than `retention`; `clock` is the environment's.
+    pub fn roll_up(&mut self, environment: &str, clock: Timestamp, retention: Span) -> Result<(), Fault> {
+        for (width, after) in [(Span::from_secs(60), MINUTES_AFTER), (Span::from_secs(3600), HOURS_AFTER)] {
             let before = (clock - after).floor(width);
             let narrower: Vec<(i64, Vec<u8>)> = {
                 // A bound on one pass: an hour of slices. The rest waits for the next pass.

@@ -1,24 +1,30 @@
 //! The fields of `rule(#{…})`: from a map of the language to a rule as meant.
 
+use crate::json;
 use crate::nearest;
 use crate::problem::Refusal;
 use crate::watch::Watch;
 use model::FalseAlarms;
 use model::label::Key;
-use model::plan::{Filter, NoData, Objective, Severity};
+use model::plan::{Action, Filter, NoData, Objective, Severity, TICK};
 use model::time::Span;
 use rhai::{Dynamic, Map};
 use std::ops::RangeInclusive;
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 21] = [
     "name",
     "severity",
     "watch",
     "group_by",
     "environments",
     "applies",
+    "measures",
+    "every",
     "hold",
     "keep_firing",
+    "repeat",
+    "inhibit_by",
+    "actions",
     "no_data",
     "false_alarms",
     "slo",
@@ -47,13 +53,27 @@ pub(crate) struct Fields {
     pub group_by: Vec<Key>,
     pub environments: Vec<String>,
     pub applies: Filter,
+    pub measures: Vec<Declared>,
+    pub every: Option<Span>,
     pub hold: Span,
     pub keep_firing: Span,
+    pub repeat: Option<Span>,
+    pub inhibit_by: Vec<String>,
+    pub actions: Vec<Action>,
     pub no_data: NoData,
     pub false_alarms: Option<FalseAlarms>,
     pub objective: Option<Objective>,
     pub channel: Option<String>,
     pub runbook: Option<String>,
+    pub owner: Option<String>,
+}
+
+/// What a rule says of a measure of its own.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub name: String,
+    pub unit: String,
+    pub step: f64,
 }
 
 /// Reads every field, and says of each that cannot be read why; a refusal with a word is about that word.
@@ -91,6 +111,11 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
             .about("environments"))),
         (one, other) => one.or(other),
     };
+    let measures = take("measures").map(measures);
+    let every = take("every").map(|value| span(value, "every").and_then(every));
+    let repeat = take("repeat").map(|value| span(value, "repeat").and_then(repeat));
+    let inhibit_by = take("inhibit_by").map(|value| texts(value, "inhibit_by"));
+    let actions = take("actions").map(actions);
     let hold = take("hold").map(|value| span(value, "hold"));
     let keep_firing = take("keep_firing").map(|value| span(value, "keep_firing"));
     let false_alarms = take("false_alarms").map(false_alarms);
@@ -98,9 +123,7 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     let over = take("over").map(|value| span(value, "over"));
     let channel = take("channel").map(|value| text(value, "channel"));
     let runbook = take("runbook").map(|value| text(value, "runbook"));
-    if let Some(Err(refusal)) = take("owner").map(|value| text(value, "owner")) {
-        keep(refusal);
-    }
+    let owner = take("owner").map(|value| text(value, "owner"));
     for unknown in map.keys() {
         let refusal = Refusal::new(format!("unknown field `{unknown}` of rule(#{{ … }})")).about(unknown.as_str());
         keep(match unknown.as_str() {
@@ -124,6 +147,11 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
         group_by: settle(group_by, &mut refusals).unwrap_or_default(),
         environments: settle(environments, &mut refusals).unwrap_or_default(),
         applies: settle(Some(applies), &mut refusals).unwrap_or_default(),
+        measures: settle(measures, &mut refusals).unwrap_or_default(),
+        every: settle(every, &mut refusals),
+        repeat: settle(repeat, &mut refusals),
+        inhibit_by: settle(inhibit_by, &mut refusals).unwrap_or_default(),
+        actions: settle(actions, &mut refusals).unwrap_or_default(),
         hold: settle(hold, &mut refusals).unwrap_or(Span::ZERO),
         keep_firing: settle(keep_firing, &mut refusals).unwrap_or(Span::from_secs(60)),
         no_data: settle(no_data, &mut refusals).unwrap_or_default(),
@@ -131,6 +159,7 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
         objective,
         channel: settle(channel, &mut refusals),
         runbook: settle(runbook, &mut refusals),
+        owner: settle(owner, &mut refusals),
     };
     (fields, refusals)
 }
@@ -175,6 +204,90 @@ fn span(value: Dynamic, field: &str) -> Result<Span, Refusal> {
     let text = value.into_string().map_err(|_| refuse(format!("{field} is a length of time in quotes")))?;
     Span::parse(&text).ok_or_else(|| refuse(format!("`{text}` is no length of time")))
 }
+
+/// A check looks at whole ticks, and an alert that nobody looked at for an hour is no alert.
+fn every(every: Span) -> Result<Span, Refusal> {
+    if every < TICK || every > Span::from_secs(3600) || every.millis() % TICK.millis() != 0 {
+        let refusal = Refusal::new(format!("a rule cannot look every {every}")).about("every");
+        return Err(refusal.hint(format!("whole ticks of {TICK}, up to an hour: \"30s\" or \"5m\"")));
+    }
+    Ok(every)
+}
+
+/// More often than this is the noise that one message per incident is to spare people.
+const REPEAT_MIN: Span = Span::from_secs(600);
+
+fn repeat(repeat: Span) -> Result<Span, Refusal> {
+    if repeat < REPEAT_MIN {
+        let refusal = Refusal::new(format!("an alert is not told again every {repeat}")).about("repeat");
+        return Err(refusal.hint(format!("every {REPEAT_MIN} at most: \"4h\" is usual")));
+    }
+    Ok(repeat)
+}
+
+/// Measures of a rule's own: each with its unit and the smallest difference that is kept.
+fn measures(value: Dynamic) -> Result<Vec<Declared>, Refusal> {
+    const EXAMPLE: &str = "as in measures: #{ relevance: #{ unit: \"score\", step: 0.01 } }";
+    let refuse = |message: String| Refusal::new(message).hint(EXAMPLE).about("measures");
+    let map = value.try_cast_result::<Map>().map_err(|_| refuse("measures takes a map of names".to_owned()))?;
+    let one = |name: String, value: Dynamic| {
+        let mut map = value.try_cast_result::<Map>().map_err(|_| refuse(format!("measure `{name}` is described by a map")))?;
+        let unit = match map.remove("unit").filter(|unit| !unit.is_unit()).map(Dynamic::into_string) {
+            None => String::new(),
+            Some(Ok(unit)) => unit,
+            Some(Err(_)) => return Err(refuse(format!("the unit of measure `{name}` is a text in quotes"))),
+        };
+        let step = match map.remove("step").filter(|step| !step.is_unit()) {
+            None => STEP,
+            Some(step) => step.as_float().or_else(|_| step.as_int().map(|whole| whole as f64)).unwrap_or(f64::NAN),
+        };
+        if !(1e-9..=1e9).contains(&step) {
+            return Err(refuse(format!("the step of measure `{name}` is a number above 0: the smallest difference that is kept")));
+        }
+        match map.keys().next() {
+            Some(unknown) => Err(refuse(format!("unknown field `{unknown}` of measure `{name}`; known: unit, step"))),
+            None => Ok(Declared { name, unit, step }),
+        }
+    };
+    map.into_iter().map(|(name, value)| one(name.to_string(), value)).collect()
+}
+
+/// Buttons under a message are few.
+const ACTIONS_MAX: usize = 4;
+
+fn actions(value: Dynamic) -> Result<Vec<Action>, Refusal> {
+    const EXAMPLE: &str =
+        "as in actions: [#{ label: \"Fail over\", publish: \"gateway.control\", payload: #{ to: \"gpt-4o\" }, confirm: \"Sure?\" }]";
+    let refuse = |message: String| Refusal::new(message).hint(EXAMPLE).about("actions");
+    let list = value.into_array().map_err(|_| refuse("actions takes an array of maps".to_owned()))?;
+    if list.len() > ACTIONS_MAX {
+        return Err(refuse(format!("{} actions; a rule has at most {ACTIONS_MAX}", list.len())));
+    }
+    let one = |value: Dynamic| {
+        let mut map = value.try_cast_result::<Map>().map_err(|_| refuse("an action is a map".to_owned()))?;
+        let mut text = |name: &str| map.remove(name).filter(|value| !value.is_unit()).map(|value| value.into_string().map_err(|_| name.to_owned()));
+        let wrong = |name: String| refuse(format!("{name} of an action is a text in quotes"));
+        let (label, publish, confirm) = (text("label"), text("publish"), text("confirm"));
+        let needed = |name: &str, value: Option<Result<String, String>>| match value {
+            Some(value) => value.map_err(wrong),
+            None => Err(refuse(format!("an action needs {name}"))),
+        };
+        let (label, publish) = (needed("label", label)?, needed("publish", publish)?);
+        let confirm = confirm.transpose().map_err(wrong)?;
+        if publish.split('.').any(str::is_empty) || publish.contains(|c: char| c.is_whitespace() || matches!(c, '*' | '>')) {
+            return Err(refuse(format!("`{publish}` is no subject to publish to: words joined by dots, no wildcards")));
+        }
+        let payload = json::written(&map.remove("payload").unwrap_or(Dynamic::UNIT)).map_err(|what| refuse(format!("a payload holds {what}")))?;
+        match map.keys().next() {
+            Some(unknown) => Err(refuse(format!("unknown field `{unknown}` of an action; known: label, publish, payload, confirm"))),
+            None => Ok(Action { label, publish, payload, confirm }),
+        }
+    };
+    list.into_iter().map(one).collect()
+}
+
+/// What is kept of a measure where the rule does not say.
+pub(crate) const STEP: f64 = 0.001;
 
 /// Of an objective's period: the default, and what its windows of an hour to three days make sense for.
 const PERIOD: Span = Span::from_secs(30 * 86_400);

@@ -4,7 +4,7 @@
 //! path through nothing come out as nothing, `()` and plain scalars answer any property and any index with `()` too, and have length 0.
 
 use crate::sandbox::cut;
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Module, NativeCallContext};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Map, Module, NativeCallContext};
 use serde_json::Value;
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -49,6 +49,44 @@ fn from_value(value: Value) -> Dynamic {
             Dynamic::from(Json(Arc::new(Container::Object(entries))))
         }
     }
+}
+
+/// Whether `object` has such a text.
+pub(crate) fn field_is(object: &Dynamic, name: &str, text: &str) -> bool {
+    let object = object.read_lock::<Json>();
+    object.is_some_and(|object| object.field(name).as_immutable_string_ref().is_ok_and(|value| value.as_str() == text))
+}
+
+/// A value of the language as JSON text.
+///
+/// # Errors
+/// What it holds that JSON cannot say.
+pub(crate) fn written(value: &Dynamic) -> Result<String, String> {
+    fn tree(value: &Dynamic) -> Result<Value, String> {
+        if value.is_unit() {
+            return Ok(Value::Null);
+        }
+        if let Ok(value) = value.as_bool() {
+            return Ok(value.into());
+        }
+        if let Ok(value) = value.as_int() {
+            return Ok(value.into());
+        }
+        if let Ok(value) = value.as_float() {
+            return serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| format!("the number {value}"));
+        }
+        if let Ok(text) = value.as_immutable_string_ref() {
+            return Ok(text.as_str().into());
+        }
+        if let Some(values) = value.read_lock::<Array>() {
+            return values.iter().map(tree).collect();
+        }
+        if let Some(entries) = value.read_lock::<Map>() {
+            return entries.iter().map(|(name, value)| Ok((name.to_string(), tree(value)?))).collect::<Result<_, String>>().map(Value::Object);
+        }
+        Err(format!("a {}", value.type_name()))
+    }
+    tree(value).map(|value| value.to_string())
 }
 
 impl Json {

@@ -12,6 +12,7 @@ mod library;
 mod load;
 mod log;
 mod nearest;
+mod pattern;
 mod problem;
 mod ruleset;
 mod sandbox;
@@ -21,7 +22,7 @@ mod watch;
 mod words;
 
 pub use library::{UnknownPack, library};
-pub use load::{Loaded, load};
+pub use load::{Constants, Loaded, load};
 pub use nearest::nearest;
 pub use problem::Problem;
 pub use ruleset::RuleSet;

@@ -1,20 +1,24 @@
 //! Reading rule files: compile, run the top level once, and turn `rule(#{…})` and the functions beside it into a rule.
 //!
 //! Every mistake that can be known without a call is found here. A file with a mistake gives problems and no rule; the others are not touched.
+//! Constants that the configuration sets are put into the text before it is read, so that a shipped rule is tuned without being copied.
 
-use crate::fields::{self, Fields};
+use crate::fields::{self, Declared, Fields};
 use crate::json;
 use crate::log::Mentioned;
 use crate::nearest;
+use crate::pattern;
 use crate::problem::{Problem, Refusal, explain_syntax};
 use crate::ruleset::{Compiled, PerCall, RuleSet};
 use crate::sandbox::{self, Failure, OPERATIONS_MAX, OPERATIONS_PER_CALL_MAX};
 use crate::source::Source;
 use crate::watch::{self, Of, Watch};
-use crate::words::{Place, Words};
-use model::Signal;
-use model::plan::{Decides, Rule, RuleSpec, SignalRef, Statistic, WatchSpec, fingerprint};
+use crate::words::{self, Place, Words};
+use model::plan::{Decides, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
+use model::time::Span;
+use model::{Measure, MeasureRef, OwnMeasure, Signal};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position, Scope};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a set of files gave.
@@ -31,18 +35,44 @@ const FILE_MAX_BYTES: usize = 256 << 10;
 /// Signals of the user's own in one rule: they are kept as bits of one word.
 const SIGNALS_MAX: usize = 32;
 
+/// Measures of the user's own in one rule: each is a histogram in every group and slice.
+const MEASURES_MAX: usize = 16;
+
 /// The functions a rule may have.
-const ENTRIES: [&str; 3] = ["applies", "signals", "check"];
+const ENTRIES: [&str; 4] = ["applies", "signals", "measures", "check"];
+
+/// The longest windows of which the one before, or that of the day before, can be kept.
+const PREVIOUS_MAX: Span = Span::from_secs(24 * 3600);
+const YESTERDAY_MAX: Span = Span::from_secs(6 * 3600);
+const DAY: Span = Span::from_secs(24 * 3600);
+
+/// Constants of rule files that are set from outside: by rule, and by name the value as the language writes it (`0.05`, `"x"`, `[1, 2]`).
+pub type Constants = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Reads rule files; one file is one rule, and one bad file never stops the others.
 ///
-/// Of two rules with one name the later file is refused. Cost: some milliseconds a file at most, by the budget of its top level.
-pub fn load(sources: &[Source]) -> Loaded {
+/// Of two rules with one name the later file is refused. `constants` of rules that no file gives are no problem: a pack may come and go. Cost: some
+/// milliseconds a file at most, by the budget of its top level.
+pub fn load(sources: &[Source], constants: &Constants) -> Loaded {
     let mut rules: Vec<Compiled> = Vec::new();
     let mut problems = Vec::new();
     for source in sources {
-        let mut file = File::new(source);
-        let read = file.read();
+        let mut file = File::new(source, &source.text);
+        let mut read = file.read();
+        let tuned;
+        if let Some(set) = read.as_ref().and_then(|rule| constants.get(&rule.spec.rule.name)) {
+            match with_constants(file.text, set) {
+                Ok(text) => {
+                    tuned = text;
+                    file = File::new(source, &tuned);
+                    read = file.read();
+                }
+                Err(refusal) => {
+                    file.problem((1, 1), refusal);
+                    read = None;
+                }
+            }
+        }
         if let Some(rule) = read
             && file.problems.is_empty()
         {
@@ -82,8 +112,8 @@ struct Evaluated {
 }
 
 impl<'s> File<'s> {
-    fn new(source: &'s Source) -> Self {
-        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+    fn new(source: &'s Source, text: &'s str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Self { source, text, words: Words::of(text), problems: Vec::new() }
     }
 
@@ -113,6 +143,7 @@ impl<'s> File<'s> {
             }
         };
         let functions = self.functions(&ast);
+        self.patterns();
         let Some((map, at)) = calls.into_iter().next() else {
             let refusal = Refusal::new("the file says no rule").hint("begin with rule(#{ name: \"…\", watch: … });");
             self.problem((1, 1), refusal);
@@ -148,6 +179,18 @@ impl<'s> File<'s> {
         Ok(Evaluated { ast, constants, calls })
     }
 
+    /// Complains of regular expressions that are none, as far as they are written out behind `matches`.
+    fn patterns(&mut self) {
+        let engine = sandbox::engine(OPERATIONS_MAX);
+        for (written, place) in self.words.texts_after("matches") {
+            // A text with something put in is known when it runs.
+            let pattern = engine.eval_expression::<String>(&written);
+            if let Some(refusal) = pattern.ok().filter(|_| !written.contains("${")).and_then(|pattern| pattern::compile(&pattern).err()) {
+                self.problem(place, refusal);
+            }
+        }
+    }
+
     /// Which of the rule's functions the file defines; complains of a wrong number of parameters and of names that are nearly right.
     fn functions(&mut self, ast: &AST) -> [bool; ENTRIES.len()] {
         let mut defined = [false; ENTRIES.len()];
@@ -165,7 +208,7 @@ impl<'s> File<'s> {
                 None if self.words.count(&name) == 1 => {
                     if let Some(near) = nearest(&name, ENTRIES) {
                         let refusal = Refusal::new(format!("nothing calls fn {name}"));
-                        self.problem(place, refusal.hint(format!("did you mean `{near}`? the functions of a rule are: applies, signals, check")));
+                        self.problem(place, refusal.hint(format!("did you mean `{near}`? the functions of a rule are: {}", ENTRIES.join(", "))));
                     }
                 }
                 None => {}
@@ -174,41 +217,58 @@ impl<'s> File<'s> {
         defined
     }
 
-    fn assemble(&mut self, fields: Fields, [applies, signals, check]: [bool; ENTRIES.len()], ast: AST, constants: &Scope<'_>) -> Option<Compiled> {
-        let mut own = Vec::new();
-        let mut watches = Vec::new();
-        for (name, watch) in fields.watches {
-            let Some(statistic) = self.statistic(&watch, signals, &mut own) else { continue };
-            let at_least = watch.at_least(check);
-            watches.push(WatchSpec { name, statistic, window: watch.window, expect: watch.expect, at_least, only: watch.only });
-        }
+    fn assemble(
+        &mut self,
+        fields: Fields,
+        [applies, signals, measures, check]: [bool; ENTRIES.len()],
+        ast: AST,
+        constants: &Scope<'_>,
+    ) -> Option<Compiled> {
+        let mut own = Own { signals: signals.then(Vec::new), measures: measures.then(Vec::new), declared: fields.measures };
+        let watches = self.watches(fields.watches, check, &mut own);
         if fields.objective.is_some() {
             self.objective(check, &watches);
+        }
+        if fields.every.is_some() && !check {
+            let refusal = Refusal::new("a rule without fn check(w) looks at every tick").hint("take `every` out: evidence is gathered tick by tick");
+            self.problem(self.words.entry((1, 1), "every").unwrap_or((1, 1)), refusal);
+        }
+        if fields.inhibit_by.contains(&fields.name) {
+            self.problem(self.words.entry((1, 1), "inhibit_by").unwrap_or((1, 1)), Refusal::new("a rule is no consequence of itself"));
+        }
+        for unused in own.unused() {
+            let refusal = Refusal::new(format!("no watch is of the measure `{unused}`"));
+            self.problem(self.words.entry((1, 1), "measures").unwrap_or((1, 1)), refusal.hint("take it out of measures, or watch it"));
         }
         if !self.problems.is_empty() {
             return None;
         }
         let fingerprint = fingerprint(&[&self.text.replace("\r\n", "\n")]);
+        let decides = match fields.objective {
+            // The slot is given when all rules are known.
+            _ if check => Decides::Check(0),
+            Some(objective) => Decides::Burn(objective),
+            None => Decides::Drift,
+        };
         let rule = Rule {
-            name: fields.name,
             fingerprint,
             severity: fields.severity,
             group_by: fields.group_by,
             environments: fields.environments,
-            watches: Vec::new(),
-            // The slot is given when all rules are known.
-            decides: match fields.objective {
-                _ if check => Decides::Check(0),
-                Some(objective) => Decides::Burn(objective),
-                None => Decides::Drift,
-            },
+            decides,
+            every: fields.every.unwrap_or(TICK),
             hold: fields.hold,
             keep_firing: fields.keep_firing,
+            repeat: fields.repeat,
+            inhibit_by: fields.inhibit_by,
+            actions: fields.actions,
             no_data: fields.no_data,
             false_alarms: fields.false_alarms,
             channel: fields.channel,
+            owner: fields.owner,
             runbook: fields.runbook,
             summary: summary(self.text),
+            ..Rule::new(&fields.name)
         };
         let spec = RuleSpec { rule, watches, applies: fields.applies, script: None };
         let engine = |operations_max: u64| {
@@ -216,10 +276,10 @@ impl<'s> File<'s> {
             sandbox::share_constants(&mut engine, constants);
             engine
         };
-        let per_call = (applies || signals).then(|| {
+        let per_call = (applies || signals || measures).then(|| {
             let mut engine = engine(OPERATIONS_PER_CALL_MAX);
             json::let_through(&mut engine, self.words.properties());
-            PerCall { engine, applies, signals: signals.then_some(own), mentioned: Mentioned::of(&self.words) }
+            PerCall { engine, applies, signals: own.signals, measures: own.measures, mentioned: Mentioned::of(&self.words) }
         });
         let per_check = check.then(|| {
             let mut engine = engine(OPERATIONS_MAX);
@@ -228,6 +288,59 @@ impl<'s> File<'s> {
             engine
         });
         Some(Compiled { spec, path: self.source.path.clone(), ast, per_call, per_check })
+    }
+
+    /// The rule's watches in the order of their names, and behind them what ratios are made of and what is kept of earlier windows.
+    fn watches(&mut self, written: Vec<(String, Watch)>, check: bool, own: &mut Own) -> Vec<WatchSpec> {
+        let mut watches = Vec::new();
+        let mut parts: Vec<WatchSpec> = Vec::new();
+        let visible = written.len();
+        for (name, watch) in written {
+            let statistic = match &watch.of {
+                Of::Ratio(above, below) => {
+                    let mut part = |watch: &Watch| {
+                        let statistic = self.statistic(watch, own)?;
+                        let what = statistic.describe();
+                        let only = watch.only.clone();
+                        parts.push(WatchSpec { part: true, at_least: 0, only, ..WatchSpec::new(name.clone(), statistic, watch.window) });
+                        Some((visible + parts.len() - 1, what))
+                    };
+                    let (Some((above, over)), Some((below, under))) = (part(above), part(below)) else { continue };
+                    Statistic::Ratio { above, below, what: format!("{over} per {under}") }
+                }
+                _ => match self.statistic(&watch, own) {
+                    Some(statistic) => statistic,
+                    None => continue,
+                },
+            };
+            let learned =
+                matches!(statistic, Statistic::Rate(_) | Statistic::Count(_) | Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume);
+            if !check && !learned && watch.expect.is_none() {
+                let refusal = Refusal::new(format!("`{name}` cannot learn what is usual: it is no share, count or measure of single calls"));
+                self.refuse(watch.at, refusal.hint("give it .expect(low, high), or decide in fn check(w)").about(name.as_str()));
+            }
+            let at_least = watch.at_least(check);
+            let spec = WatchSpec { expect: watch.expect, at_least, only: watch.only, ..WatchSpec::new(name, statistic, watch.window) };
+            watches.push((spec, watch.at));
+        }
+        for (spec, at) in &mut watches {
+            let earlier = [("previous", spec.window, PREVIOUS_MAX), ("same_time_yesterday", DAY, YESTERDAY_MAX)];
+            let kept = earlier.map(|(neighbour, offset, longest)| {
+                if !check || !self.words.goes_on(&spec.name, neighbour) {
+                    return None;
+                }
+                if !spec.statistic.counts() || spec.window > longest {
+                    let why = if spec.statistic.counts() { format!("windows over {longest}") } else { "a ratio".to_owned() };
+                    let refusal = Refusal::new(format!("`{neighbour}` of `{}` is not kept: there is none of {why}", spec.name)).about(neighbour);
+                    self.refuse(*at, refusal.hint("watch a shorter window, or the parts"));
+                    return None;
+                }
+                parts.push(WatchSpec { part: true, offset, expect: None::<Range>, ..spec.clone() });
+                Some(visible + parts.len() - 1)
+            });
+            [spec.previous, spec.yesterday] = kept;
+        }
+        watches.into_iter().map(|(spec, _)| spec).chain(parts).collect()
     }
 
     /// An objective is about the share of one kind of failure, and decides alone.
@@ -247,38 +360,89 @@ impl<'s> File<'s> {
         self.problem(place, refusal);
     }
 
-    /// The statistic of a watch; a signal that is not built in takes its place among the rule's `own`.
-    fn statistic(&mut self, watch: &Watch, signals: bool, own: &mut Vec<String>) -> Option<Statistic> {
-        let name = match &watch.of {
-            Of::Quantile(measure, q) => return Some(Statistic::Quantile(*measure, *q)),
-            Of::Mean(measure) => return Some(Statistic::Mean(*measure)),
-            Of::Volume => return Some(Statistic::Volume),
-            Of::Rate(name) => name,
-        };
+    /// The statistic of a watch; a signal or a measure that is not built in takes its place among the rule's `own`.
+    fn statistic(&mut self, watch: &Watch, own: &mut Own) -> Option<Statistic> {
+        Some(match &watch.of {
+            Of::Rate(name) => Statistic::Rate(self.signal(watch, name, own)?),
+            Of::Count(name) => Statistic::Count(self.signal(watch, name, own)?),
+            Of::Quantile(name, q) => Statistic::Quantile(self.measure(watch, name, own)?, *q),
+            Of::Mean(name) => Statistic::Mean(self.measure(watch, name, own)?),
+            Of::Sum(name) => Statistic::Sum(self.measure(watch, name, own)?),
+            Of::Volume => Statistic::Volume,
+            Of::Distinct(key) => Statistic::Distinct(key.clone()),
+            Of::Top(key, None, n) => Statistic::Top(key.clone(), None, *n),
+            Of::Top(key, Some(name), n) => Statistic::Top(key.clone(), Some(self.measure(watch, name, own)?), *n),
+            Of::Ratio(..) => return None,
+        })
+    }
+
+    fn signal(&mut self, watch: &Watch, name: &str, own: &mut Own) -> Option<SignalRef> {
         if let Some(signal) = Signal::parse(name) {
-            return Some(Statistic::Rate(SignalRef::BuiltIn(signal)));
+            return Some(SignalRef::BuiltIn(signal));
         }
-        let known = Signal::ALL.map(Signal::name);
-        if !signals {
-            let refusal = Refusal::new(format!("unknown signal `{name}`")).about(name.as_str());
+        let position = self.own(watch, name, ("signal", "signals", SIGNALS_MAX), &Signal::ALL.map(Signal::name), own.signals.as_mut())?;
+        Some(SignalRef::User(name.to_owned(), position))
+    }
+
+    fn measure(&mut self, watch: &Watch, name: &str, own: &mut Own) -> Option<MeasureRef> {
+        if let Some(measure) = Measure::parse(name) {
+            return Some(measure.into());
+        }
+        let mut names = own.measures.as_ref().map(|own| own.iter().map(|own| own.name.clone()).collect());
+        let position = self.own(watch, name, ("measure", "measures", MEASURES_MAX), &Measure::ALL.map(Measure::name), names.as_mut())?;
+        let measures = own.measures.as_mut()?;
+        if usize::from(position) == measures.len() {
+            let declared = own.declared.iter().find(|declared| declared.name == name);
+            let (unit, step) = declared.map_or((String::new(), fields::STEP), |declared| (declared.unit.clone(), declared.step));
+            measures.push(OwnMeasure { name: name.to_owned(), position, unit, step });
+        }
+        measures.get(usize::from(position)).cloned().map(MeasureRef::from)
+    }
+
+    /// The position of a name among those that a function of the rule gives; a new one is the last. `None` when nothing gives it.
+    fn own(
+        &mut self,
+        watch: &Watch,
+        name: &str,
+        (what, function, most): (&str, &str, usize),
+        known: &[&'static str],
+        own: Option<&mut Vec<String>>,
+    ) -> Option<u8> {
+        let Some(own) = own else {
             let hint = nearest::hint(name, known.iter().copied());
-            self.refuse(watch.at, refusal.hint(format!("{hint}; a signal of your own is an entry of what fn signals(log) returns")));
+            let refusal = Refusal::new(format!("unknown {what} `{name}`")).about(name);
+            self.refuse(watch.at, refusal.hint(format!("{hint}; a {what} of your own is an entry of what fn {function}(log) returns")));
             return None;
-        }
+        };
         if self.words.count(name) == 1 {
-            let refusal = Refusal::new(format!("`{name}` is no built-in signal, and fn signals(log) does not mention it")).about(name.as_str());
+            let refusal = Refusal::new(format!("`{name}` is no built-in {what}, and fn {function}(log) does not mention it")).about(name);
             self.refuse(watch.at, refusal.hint(nearest::hint(name, known.iter().copied())));
             return None;
         }
         let position = own.iter().position(|known| known == name).unwrap_or_else(|| {
-            own.push(name.clone());
+            own.push(name.to_owned());
             own.len() - 1
         });
-        if position >= SIGNALS_MAX {
-            self.refuse(watch.at, Refusal::new(format!("a rule has at most {SIGNALS_MAX} signals of its own")).about(name.as_str()));
+        if position >= most {
+            self.refuse(watch.at, Refusal::new(format!("a rule has at most {most} {what}s of its own")).about(name));
             return None;
         }
-        Some(Statistic::Rate(SignalRef::User(name.clone(), position as u8)))
+        Some(position as u8)
+    }
+}
+
+/// What the functions of a rule give by name; `None` without the function.
+struct Own {
+    signals: Option<Vec<String>>,
+    measures: Option<Vec<OwnMeasure>>,
+    declared: Vec<Declared>,
+}
+
+impl Own {
+    /// Measures that are described and not watched.
+    fn unused(&self) -> Vec<String> {
+        let watched = |name: &str| self.measures.iter().flatten().any(|own| own.name == name);
+        self.declared.iter().filter(|declared| !watched(&declared.name)).map(|declared| declared.name.clone()).collect()
     }
 }
 
@@ -297,6 +461,25 @@ fn language(calls: Calls) -> Engine {
         Ok(())
     });
     engine
+}
+
+/// The text with other values of its constants. Its lines stay where they are.
+fn with_constants(text: &str, set: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let mut text = text.to_owned();
+    for (name, value) in set {
+        let Some(range) = words::constant(&text, name) else {
+            let known = words::constants(&text);
+            let refusal = Refusal::new(format!("the configuration sets `{name}`, and the file has no such constant"));
+            return Err(refusal.hint(if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                nearest::hint(name, known.iter().map(String::as_str))
+            }));
+        };
+        let lines = "\n".repeat(text[range.clone()].matches('\n').count());
+        text.replace_range(range, &format!(" {value}{lines}"));
+    }
+    Ok(text)
 }
 
 /// The comment that a file begins with, as one line.

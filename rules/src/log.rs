@@ -13,7 +13,7 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult};
 use std::sync::{Arc, OnceLock};
 
 /// Fields by name, with how each is read. `json` is the parsed answer.
-const FIELDS: [(&str, fn(&CallLog<'_>) -> Dynamic); 28] = [
+const FIELDS: [(&str, fn(&CallLog<'_>) -> Dynamic); 29] = [
     ("id", |call| text(Some(&call.id))),
     ("time", |call| call.time.millis().into()),
     ("kind", |call| call.kind.name().into()),
@@ -40,6 +40,7 @@ const FIELDS: [(&str, fn(&CallLog<'_>) -> Dynamic); 28] = [
     ("finish_reason", |call| text(call.finish_reason.as_deref())),
     ("input", |call| call.input.map_or(Dynamic::UNIT, json::parse)),
     ("output", |call| text(call.output.text().as_deref())),
+    ("tool_calls", tool_calls),
     ("refusal", |call| text(call.refusal.as_deref())),
     ("properties", |call| json::object(call.properties.iter().map(|(name, raw)| (name.as_ref(), json::parse(raw))))),
 ];
@@ -52,7 +53,9 @@ const JSON: u32 = 1 << FIELDS.len();
 
 impl Mentioned {
     pub fn of(words: &Words<'_>) -> Self {
-        let fields = FIELDS.iter().enumerate().filter(|(_, (name, _))| words.count(name) > 0).fold(0, |bits, (at, _)| bits | 1 << at);
+        // What a function of `log` reads is mentioned by the function's name.
+        let mentions = |name: &str| words.count(name) > 0 || name == "tool_calls" && words.count("has_tool_call") > 0;
+        let fields = FIELDS.iter().enumerate().filter(|(_, (name, _))| mentions(name)).fold(0, |bits, (at, _)| bits | 1 << at);
         Self(fields | if words.count("json") > 0 { JSON } else { 0 })
     }
 
@@ -116,6 +119,11 @@ pub(crate) fn register(engine: &mut Engine) {
         engine.register_get(*name, move |log: &mut Log| log.0.values[at].clone());
     }
     engine.register_get("json", |log: &mut Log| log.json());
+    engine.register_fn("has_tool_call", |log: &mut Log, name: &str| {
+        let at = FIELDS.iter().position(|(known, _)| *known == "tool_calls").expect("it is in the table");
+        let calls = log.0.values[at].read_lock::<Array>();
+        calls.is_some_and(|calls| calls.iter().any(|call| json::field_is(call, "name", name)))
+    });
 }
 
 fn text(text: Option<&str>) -> Dynamic {
@@ -158,6 +166,16 @@ fn attempts(call: &CallLog<'_>) -> Dynamic {
         ])
     });
     attempts.collect::<Array>().into()
+}
+
+fn tool_calls(call: &CallLog<'_>) -> Dynamic {
+    let calls = call.output.tool_calls().iter().take(ARRAY_MAX).map(|tool_call| {
+        let arguments = tool_call.arguments.map_or(Dynamic::UNIT, json::parse);
+        // Most senders write the arguments as a text that holds JSON.
+        let arguments = if arguments.is_string() { json::parse(&arguments.to_string()) } else { arguments };
+        json::object([("name", text(Some(&tool_call.name))), ("arguments", arguments)])
+    });
+    calls.collect::<Array>().into()
 }
 
 fn usage(call: &CallLog<'_>) -> Dynamic {

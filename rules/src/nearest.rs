@@ -1,12 +1,17 @@
 //! The nearest known name to one that is not known: what every "did you mean" rests on.
 
 /// The known name with the fewest edits from `name` (insert, delete, replace or swap two neighbours), when that is few for its length:
-/// one edit for each three letters begun. Case does not count. Of equals the first.
+/// one edit for each three letters begun. A beginning of three letters or more, such as `cost` for `cost_usd`, is near, too. Case does not count. Of
+/// equals the first.
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let edits_max = name.chars().count().div_ceil(3);
     known
         .into_iter()
-        .map(|candidate| (edits(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            let (name, known) = (name.to_lowercase(), candidate.to_lowercase());
+            let beginning = name.chars().count() >= 3 && known.starts_with(&name);
+            (if beginning { edits(&name, &known).min(edits_max) } else { edits(&name, &known) }, candidate)
+        })
         .filter(|(edits, _)| *edits <= edits_max)
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
@@ -58,6 +63,8 @@ mod tests {
             ("", None),
             ("completely different", None),
             ("rate", None),
+            ("app", Some("applies")),
+            ("re", None),
         ] {
             assert_eq!(nearest(name, ["fallback", "applies", "retry"]), expected, "{name}");
         }

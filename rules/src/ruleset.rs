@@ -6,10 +6,10 @@ use crate::check::{self, Firings};
 use crate::log::{Log, Mentioned};
 use crate::problem::{Problem, Refusal};
 use crate::sandbox::{self, Failure};
-use model::CallLog;
 use model::fold::ScriptView;
 use model::plan::{Decides, RuleSpec, Script};
 use model::window::{Checked, GroupView};
+use model::{Bucket, CallLog, OwnMeasure, Takers};
 use rhai::{AST, Dynamic, Engine, Map};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,9 +21,10 @@ pub struct RuleSet(Arc<Rules>);
 #[derive(Debug)]
 struct Rules {
     rules: Vec<Compiled>,
-    /// Those that see calls, with their slots.
+    /// Those that see calls, with their slots, in the order of the slots.
     seeing: Vec<(usize, usize)>,
-    scripts: usize,
+    /// Which of `seeing` take a call, as far as that is data.
+    takers: Takers,
     mentioned: Mentioned,
 }
 
@@ -46,6 +47,8 @@ pub(crate) struct PerCall {
     pub applies: bool,
     /// The watched signals of the user's own, by position; `None` without `fn signals(log)`.
     pub signals: Option<Vec<String>>,
+    /// The watched measures of the user's own, by position; `None` without `fn measures(log)`.
+    pub measures: Option<Vec<OwnMeasure>>,
     /// The fields of a call that the file names.
     pub mentioned: Mentioned,
 }
@@ -60,7 +63,7 @@ impl RuleSet {
     /// Gives script slots to the rules that have functions, in order.
     pub(crate) fn new(mut rules: Vec<Compiled>) -> Self {
         let mut scripts = 0;
-        let mut seeing = Vec::new();
+        let mut seeing: Vec<(usize, usize)> = Vec::new();
         let mut mentioned = Mentioned::default();
         for (at, rule) in rules.iter_mut().enumerate() {
             if rule.per_call.is_none() && rule.per_check.is_none() {
@@ -76,7 +79,8 @@ impl RuleSet {
             }
             scripts += 1;
         }
-        Self(Arc::new(Rules { rules, seeing, scripts, mentioned }))
+        let takers = Takers::new(seeing.iter().map(|(at, _)| &rules[*at].spec.applies));
+        Self(Arc::new(Rules { rules, seeing, takers, mentioned }))
     }
 
     /// For the watch plan, in the order of the rules' names.
@@ -84,27 +88,25 @@ impl RuleSet {
         self.0.rules.iter().map(|rule| rule.spec.clone()).collect()
     }
 
-    /// Script slots: one for each rule with functions.
-    pub fn scripts(&self) -> usize {
-        self.0.scripts
-    }
-
-    /// What the scripts see in `call`: clears `views` and fills one for each slot.
+    /// What the scripts see in `call`: clears `views` and fills one for each rule whose filter takes it, in the order of their slots.
     ///
-    /// The slot of a rule whose functions see no calls stays at `applies` and means nothing. Cost: nothing but the slots when no function sees
-    /// calls; a rule's filter comes before its functions, and the call is shown to scripts once for all of them.
+    /// Cost: nothing when no function sees calls, and nothing for the rules whose filter does not take the call but a lookup for all of them; the
+    /// call is shown to scripts once for all of them.
     pub fn see(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>) {
         views.clear();
-        views.resize(self.0.scripts, ScriptView { applies: true, ..ScriptView::default() });
+        if self.0.seeing.is_empty() {
+            return;
+        }
+        let mut taken = Vec::new();
+        self.0.takers.of(call, &mut taken);
         let mut log = None;
-        for (at, slot) in &self.0.seeing {
-            let rule = &self.0.rules[*at];
-            views[*slot] = if rule.takes(call) {
+        for (at, slot) in taken.into_iter().map(|taker| self.0.seeing[taker]) {
+            let rule = &self.0.rules[at];
+            if rule.watches_environment(call) {
                 let log = log.get_or_insert_with(|| Log::of(call, self.0.mentioned));
-                rule.view(log).unwrap_or(ScriptView { failed: true, ..ScriptView::default() })
-            } else {
-                ScriptView::default()
-            };
+                let view = rule.view(log).unwrap_or(ScriptView { failed: true, ..ScriptView::default() });
+                views.push(ScriptView { slot, ..view });
+            }
         }
     }
 
@@ -114,8 +116,8 @@ impl RuleSet {
             return Checked::Failed(format!("there is no rule {rule} in this set"));
         };
         let Some(engine) = &rule.per_check else { return Checked::Quiet };
-        let w = check::view(rule.spec.watches.iter().map(|watch| watch.name.as_str()), &rule.spec.rule.group_by, view);
-        let firings = Firings::default();
+        let w = check::view(&rule.spec.watches, &rule.spec.rule.group_by, view);
+        let firings = Firings::at(view.at);
         match sandbox::run(engine, &rule.ast, "check", w, Dynamic::from(firings.clone())) {
             Ok(_) => firings.loudest(rule.spec.rule.severity).map_or(Checked::Quiet, Checked::Fire),
             Err(failure) => Checked::Failed(rule.failed(failure)),
@@ -127,7 +129,7 @@ impl RuleSet {
     /// `see` only tells that it failed, because it runs for every call.
     pub fn failure(&self, rule: usize, call: &CallLog<'_>) -> Option<String> {
         let rule = self.0.rules.get(rule)?;
-        if rule.per_call.is_none() || !rule.takes(call) {
+        if rule.per_call.is_none() || !rule.watches_environment(call) || !rule.spec.applies.lets_through(call) {
             return None;
         }
         rule.view(&Log::of(call, self.0.mentioned)).err().map(|failure| rule.failed(failure))
@@ -135,10 +137,9 @@ impl RuleSet {
 }
 
 impl Compiled {
-    /// The part of the rule's filter that is data.
-    fn takes(&self, call: &CallLog<'_>) -> bool {
+    fn watches_environment(&self, call: &CallLog<'_>) -> bool {
         let environments = &self.spec.rule.environments;
-        (environments.is_empty() || environments.iter().any(|name| *name == call.environment)) && self.spec.applies.lets_through(call)
+        environments.is_empty() || environments.iter().any(|name| *name == call.environment)
     }
 
     fn view(&self, log: &Log) -> Result<ScriptView, Failure> {
@@ -159,6 +160,15 @@ impl Compiled {
                 view.signals.holds |= u32::from(holds) << bit;
             }
         }
+        if let Some(measures) = per_call.measures.as_ref().filter(|_| view.applies) {
+            let answer = sandbox::run(&per_call.engine, &self.ast, "measures", Dynamic::from(log.clone()), Dynamic::UNIT)?;
+            let answer = answer.read_lock::<Map>().ok_or_else(|| wrong("fn measures must return a map of name to number".to_owned()))?;
+            view.measures.reserve_exact(measures.len());
+            for own in measures {
+                let value = answer.get(own.name.as_str()).filter(|value| !value.is_unit());
+                view.measures.push(value.map(|value| steps(own, value)).transpose().map_err(wrong)?);
+            }
+        }
         Ok(view)
     }
 
@@ -168,4 +178,16 @@ impl Compiled {
         let (line, column) = (at.line().unwrap_or(1), at.position().unwrap_or(1).max(1));
         Problem { path: self.path.clone(), line, column, message: refusal.message, hint: refusal.hint }.to_string()
     }
+}
+
+/// A value in whole steps of its measure.
+fn steps(own: &OwnMeasure, value: &Dynamic) -> Result<u64, String> {
+    let name = &own.name;
+    let number = value.as_float().or_else(|_| value.as_int().map(|whole| whole as f64));
+    let number = number.map_err(|kind| format!("measure `{name}` is {kind} and must be a number or ()"))?;
+    let steps = (number / own.step).round();
+    if !(0.0..=Bucket::VALUE_MAX as f64).contains(&steps) {
+        return Err(format!("measure `{name}` is {number}; it is kept from 0 to {}", Bucket::VALUE_MAX as f64 * own.step));
+    }
+    Ok(steps as u64)
 }

@@ -4,7 +4,7 @@
 //! holds `sleep`. Budgets are counted in operations, so that a rule that runs too long does so on every machine alike.
 
 use crate::problem::{Refusal, explain};
-use crate::{check, json, log, say};
+use crate::{check, json, log, pattern, say};
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage,
     MoreStringPackage, Package,
@@ -62,6 +62,7 @@ pub(crate) fn engine(operations_max: u64) -> Engine {
     json::register(&mut engine);
     log::register(&mut engine);
     say::register(&mut engine);
+    pattern::register(&mut engine);
     check::register(&mut engine);
     engine
 }
@@ -84,6 +85,7 @@ pub(crate) struct Failure {
 
 /// Calls a function of a script, without running its top level again.
 pub(crate) fn run(engine: &Engine, ast: &AST, function: &str, argument: Dynamic, tag: Dynamic) -> Result<Dynamic, Failure> {
+    pattern::begin();
     guarded(|| {
         let options = CallFnOptions::new().eval_ast(false).with_tag(tag);
         engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), ast, function, (argument,))

@@ -1,20 +1,23 @@
 //! A watch as a value of the language: `rate("fallback", "5m").expect(0.0, 0.05).only(#{ stage: "extraction" }).at_least(50)`.
 //!
-//! What can be judged from the arguments alone is judged here; whether a signal exists depends on the whole file, so its name stays a name.
+//! What can be judged from the arguments alone is judged here; whether a signal or a measure exists depends on the whole file, so its name stays a
+//! name.
 
 use crate::fields::filter;
-use crate::nearest;
 use crate::problem::Refusal;
-use model::Measure;
+use model::Key;
 use model::plan::{Filter, Range, TICK};
 use model::time::Span;
 use rhai::{Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
 
-/// Longer windows are refused: slices are kept in memory for the longest window.
-const WINDOW_MAX: Span = Span::from_secs(6 * 3600);
+/// Longer windows are refused: what they hold is kept in memory, as hours, minutes and slices.
+const WINDOW_MAX: Span = Span::from_secs(7 * 86_400);
 
-/// Fewer calls than this give a `check` no value of a rate or a measure, unless the rule says otherwise. A volume speaks from none.
+/// Fewer calls than this give a `check` no value of a rate or a measure, unless the rule says otherwise. Counts and sums speak from none.
 const AT_LEAST: u64 = 30;
+
+/// More labels of a ranking are more than a person reads.
+const TOP_MAX: i64 = 20;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
@@ -30,9 +33,15 @@ pub(crate) struct Watch {
 #[derive(Clone, Debug)]
 pub(crate) enum Of {
     Rate(String),
-    Quantile(Measure, f64),
-    Mean(Measure),
+    Count(String),
+    Quantile(String, f64),
+    Mean(String),
+    Sum(String),
     Volume,
+    Ratio(Box<Watch>, Box<Watch>),
+    Distinct(Key),
+    /// By a measure, or by calls.
+    Top(Key, Option<String>, usize),
 }
 
 type Made<T> = Result<T, Box<EvalAltResult>>;
@@ -44,13 +53,32 @@ pub(crate) fn register(engine: &mut Engine) {
             let signal = text(&signal, "a rate's signal", "rate(\"fallback\", \"5m\")")?;
             Ok(Watch::new(&context, Of::Rate(signal), &window)?)
         })
+        .register_fn("count", |context: NativeCallContext<'_>, signal: Dynamic, window: Dynamic| -> Made<Watch> {
+            let signal = text(&signal, "a count's signal", "count(\"error\", \"5m\")")?;
+            Ok(Watch::new(&context, Of::Count(signal), &window)?)
+        })
         .register_fn("quantile", |context: NativeCallContext<'_>, measure: Dynamic, q: Dynamic, window: Dynamic| -> Made<Watch> {
             Ok(Watch::new(&context, Of::Quantile(measure_named(&measure)?, share(&q)?), &window)?)
         })
         .register_fn("mean", |context: NativeCallContext<'_>, measure: Dynamic, window: Dynamic| -> Made<Watch> {
             Ok(Watch::new(&context, Of::Mean(measure_named(&measure)?), &window)?)
         })
+        .register_fn("sum", |context: NativeCallContext<'_>, measure: Dynamic, window: Dynamic| -> Made<Watch> {
+            Ok(Watch::new(&context, Of::Sum(measure_named(&measure)?), &window)?)
+        })
         .register_fn("volume", |context: NativeCallContext<'_>, window: Dynamic| -> Made<Watch> { Ok(Watch::new(&context, Of::Volume, &window)?) })
+        .register_fn("ratio", |context: NativeCallContext<'_>, above: Dynamic, below: Dynamic| -> Made<Watch> { Ok(ratio(&context, above, below)?) })
+        .register_fn("distinct", |context: NativeCallContext<'_>, key: Dynamic, window: Dynamic| -> Made<Watch> {
+            Ok(Watch::new(&context, Of::Distinct(key_named(&key, "distinct(\"user_id\", \"1h\")")?), &window)?)
+        })
+        .register_fn("top", |context: NativeCallContext<'_>, key: Dynamic, measure: Dynamic, n: Dynamic, window: Dynamic| -> Made<Watch> {
+            const EXAMPLE: &str = "top(\"user_id\", \"cost_usd\", 5, \"1h\")";
+            let key = key_named(&key, EXAMPLE)?;
+            let measure = Some(text(&measure, "what top ranks by", EXAMPLE)?).filter(|measure| measure != "calls");
+            let n = n.as_int().ok().filter(|n| (1..=TOP_MAX).contains(n));
+            let n = n.ok_or_else(|| Refusal::new(format!("top takes how many to name, 1 to {TOP_MAX}")).hint(format!("as in {EXAMPLE}")))?;
+            Ok(Watch::new(&context, Of::Top(key, measure, n as usize), &window)?)
+        })
         .register_fn("expect", |watch: Watch, low: Dynamic, high: Dynamic| -> Made<Watch> { Ok(watch.expecting(&low, &high)?) })
         .register_fn("at_least", |watch: Watch, calls: Dynamic| -> Made<Watch> {
             let calls = calls.as_int().ok().and_then(|calls| u64::try_from(calls).ok());
@@ -58,12 +86,31 @@ pub(crate) fn register(engine: &mut Engine) {
             Ok(Watch { at_least: Some(calls), ..watch })
         })
         .register_fn("only", |watch: Watch, entries: Map| -> Made<Watch> {
+            if matches!(watch.of, Of::Ratio(..)) {
+                let refusal = Refusal::new("a ratio is not filtered, its parts are").about("only");
+                return Err(refusal.hint("as in ratio(sum(\"cost_usd\", \"1h\").only(#{ … }), volume(\"1h\"))").into());
+            }
             if entries.contains_key("environment") {
                 let refusal = Refusal::new("a watch is not filtered by environment");
                 return Err(refusal.hint("say it for the whole rule: environments: [\"production\"]").about("environment").into());
             }
             Ok(Watch { only: filter(entries)?, ..watch })
         });
+}
+
+fn ratio(context: &NativeCallContext<'_>, above: Dynamic, below: Dynamic) -> Result<Watch, Refusal> {
+    const EXAMPLE: &str = "as in ratio(sum(\"cost_usd\", \"1h\"), count(\"error\", \"1h\"))";
+    let part = |value: Dynamic| match value.try_cast::<Watch>() {
+        Some(Watch { of: Of::Ratio(..) | Of::Top(..), .. }) => Err(Refusal::new("a ratio is made of two plain watches").hint(EXAMPLE).about("ratio")),
+        Some(Watch { expect: Some(_), .. }) => {
+            Err(Refusal::new("the parts of a ratio have no expected range").hint("put .expect(low, high) behind the ratio").about("expect"))
+        }
+        Some(watch) => Ok(Box::new(watch)),
+        None => Err(Refusal::new("ratio takes two watches").hint(EXAMPLE).about("ratio")),
+    };
+    let (above, below) = (part(above)?, part(below)?);
+    let (window, at) = (below.window, context.call_position());
+    Ok(Watch { of: Of::Ratio(above, below), window, expect: None, only: Filter::default(), at_least: None, at })
 }
 
 impl Watch {
@@ -74,8 +121,8 @@ impl Watch {
     /// Where the rule does not say: evidence speaks for itself, but a `check` would compare the value of any two calls.
     pub fn at_least(&self, check: bool) -> u64 {
         let fewest = match self.of {
-            Of::Volume => 0,
-            _ if check => AT_LEAST,
+            Of::Volume | Of::Count(_) | Of::Sum(_) => 0,
+            Of::Rate(_) | Of::Quantile(..) | Of::Mean(_) if check => AT_LEAST,
             _ => 1,
         };
         self.at_least.unwrap_or(fewest)
@@ -107,11 +154,18 @@ fn number(value: &Dynamic) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-fn measure_named(value: &Dynamic) -> Result<Measure, Refusal> {
-    let name = text(value, "a measure", "mean(\"latency_ms\", \"5m\")")?;
-    let known = Measure::ALL.map(Measure::name);
-    Measure::parse(&name)
-        .ok_or_else(|| Refusal::new(format!("unknown measure `{name}`")).hint(nearest::hint(&name, known.iter().copied())).about(name.as_str()))
+/// Whether there is such a measure is known when the whole file is.
+fn measure_named(value: &Dynamic) -> Result<String, Refusal> {
+    text(value, "a measure", "mean(\"latency_ms\", \"5m\")")
+}
+
+fn key_named(value: &Dynamic, example: &str) -> Result<Key, Refusal> {
+    let name = text(value, "a key", example)?;
+    let hint = || format!("as in {example}");
+    if name == "environment" {
+        return Err(Refusal::new("every group has one environment").hint(hint()).about("environment"));
+    }
+    Key::parse(&name).ok_or_else(|| Refusal::new("a key's name is empty").hint(hint()))
 }
 
 fn share(value: &Dynamic) -> Result<f64, Refusal> {
@@ -125,7 +179,7 @@ fn share(value: &Dynamic) -> Result<f64, Refusal> {
 }
 
 fn window_of(value: &Dynamic) -> Result<Span, Refusal> {
-    const EXAMPLE: &str = "windows are written like \"30s\", \"5m\" or \"1h\": whole tens of seconds, at most \"6h\"";
+    const EXAMPLE: &str = "windows are written like \"30s\", \"5m\" or \"1h\": whole tens of seconds, at most \"7d\"";
     let Ok(written) = value.clone().into_string() else {
         return Err(Refusal::new("a window is a text in quotes").hint(EXAMPLE));
     };

@@ -3,6 +3,8 @@
 //! Rhai tells where a call stands and not where its arguments do; this finds them, so that an error points at the word it is about.
 //! It also tells which fields of a call a file mentions at all.
 
+use std::ops::Range;
+
 /// Line and column, both from 1; columns count characters.
 pub(crate) type Place = (usize, usize);
 
@@ -14,6 +16,8 @@ struct Word<'t> {
     entry: bool,
     /// A name after a dot.
     property: bool,
+    /// What a text stands in; `None` for a name.
+    quote: Option<char>,
 }
 
 #[derive(Debug)]
@@ -28,26 +32,19 @@ impl<'t> Words<'t> {
             let property = text[..from].ends_with('.') && !text[..from].ends_with("..");
             if next.is_alphabetic() || next == '_' {
                 scan.skip_while(|c| c.is_alphanumeric() || c == '_');
-                words.push(Word { text: &text[from..scan.at], place, entry: scan.colon_follows(), property });
+                words.push(Word { text: &text[from..scan.at], place, entry: scan.colon_follows(), property, quote: None });
             } else if next == '"' || next == '`' {
                 scan.skip();
                 let inside = scan.at;
                 scan.skip_string(next);
                 let inner = &text[inside..scan.at];
                 scan.skip();
-                words.push(Word { text: inner, place, entry: scan.colon_follows(), property: false });
+                words.push(Word { text: inner, place, entry: scan.colon_follows(), property: false, quote: Some(next) });
                 if next == '`' {
                     // What a template string names counts as named; its places are near enough.
                     words.extend(Self::of(inner).0.into_iter().map(|word| Word { place, entry: false, ..word }));
                 }
-            } else if scan.rest().starts_with("//") {
-                scan.skip_while(|c| c != '\n');
-            } else if scan.rest().starts_with("/*") {
-                let end = scan.rest().find("*/").map_or(scan.rest().len(), |end| end + 2);
-                let to = scan.at + end;
-                while scan.at < to {
-                    scan.skip();
-                }
+            } else if scan.skip_comment() {
             } else if next.is_ascii_digit() {
                 scan.skip_while(|c| c.is_alphanumeric() || c == '_');
             } else {
@@ -80,10 +77,71 @@ impl<'t> Words<'t> {
         names
     }
 
+    /// Whether the file asks for `property` of what it calls `name`, or of something that has no name here.
+    pub fn goes_on(&self, name: &str, property: &str) -> bool {
+        self.0.windows(2).any(|pair| pair[1].property && pair[1].text == property && (!pair[0].property || pair[0].text == name))
+    }
+
+    /// The text that stands next after each call of `function`, in its quotes, as written.
+    pub fn texts_after(&self, function: &str) -> Vec<(String, Place)> {
+        let calls = self.0.iter().enumerate().filter(|(_, word)| word.text == function && word.quote.is_none());
+        let next = |(at, _): (usize, &Word<'t>)| self.0[at + 1..].iter().find_map(|word| Some((word, word.quote?)));
+        calls.filter_map(next).map(|(word, quote)| (format!("{quote}{}{quote}", word.text), word.place)).collect()
+    }
+
     /// Where the function `name` is defined.
     pub fn function(&self, name: &str) -> Option<Place> {
         self.0.windows(2).find(|pair| pair[0].text == "fn" && pair[1].text == name).map(|pair| pair[1].place)
     }
+}
+
+/// Where a top-level constant's value stands in `text`: after its `=`, up to its `;`.
+pub(crate) fn constant(text: &str, name: &str) -> Option<Range<usize>> {
+    declared(text).into_iter().find(|(known, _)| *known == name).map(|(_, range)| range)
+}
+
+/// The names of the top-level constants.
+pub(crate) fn constants(text: &str) -> Vec<String> {
+    declared(text).into_iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+fn declared(text: &str) -> Vec<(&str, Range<usize>)> {
+    let mut found = Vec::new();
+    let mut scan = Scan { text, at: 0, place: (1, 1) };
+    // The word before, the name that is being declared, and where its value begins.
+    let (mut depth, mut before, mut name, mut value) = (0usize, "", None, None);
+    while let Some(next) = scan.peek() {
+        if next.is_alphabetic() || next == '_' {
+            let from = scan.at;
+            scan.skip_while(|c| c.is_alphanumeric() || c == '_');
+            let word = &text[from..scan.at];
+            if before == "const" && depth == 0 {
+                (name, value) = (Some(word), None);
+            }
+            before = word;
+            continue;
+        }
+        if scan.skip_comment() {
+            continue;
+        }
+        scan.skip();
+        match next {
+            '"' | '`' => {
+                scan.skip_string(next);
+                scan.skip();
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '=' if depth == 0 && name.is_some() && value.is_none() => value = Some(scan.at),
+            ';' if depth == 0 => {
+                if let (Some(name), Some(from)) = (name.take(), value.take()) {
+                    found.push((name, from..scan.at - 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 struct Scan<'t> {
@@ -112,6 +170,22 @@ impl<'t> Scan<'t> {
         while self.peek().is_some_and(&wanted) {
             self.skip();
         }
+    }
+
+    /// Past a comment that begins here; false when none does.
+    fn skip_comment(&mut self) -> bool {
+        if self.rest().starts_with("//") {
+            self.skip_while(|c| c != '\n');
+        } else if self.rest().starts_with("/*") {
+            let end = self.rest().find("*/").map_or(self.rest().len(), |end| end + 2);
+            let to = self.at + end;
+            while self.at < to {
+                self.skip();
+            }
+        } else {
+            return false;
+        }
+        true
     }
 
     /// To the closing quote, which stays.
@@ -147,6 +221,14 @@ mod tests {
         assert_eq!(words.function("check"), Some((4, 4)));
         assert_eq!(words.count("no"), 0);
         assert_eq!(Words::of("log?.a.b(c) + d[0].e 1..f").properties(), ["a", "b", "e"]);
+    }
+
+    #[test]
+    fn a_constant_s_value_is_found_at_the_top_level_alone() {
+        let text = "// const A = 0;\nfn f(x) { const A = 1; }\nconst LONG_A = 2; const B = A == 3; const A = [\"; 4\", 5];";
+        assert_eq!(constant(text, "A").map(|range| &text[range]), Some(" [\"; 4\", 5]"));
+        assert_eq!(constant(text, "B").map(|range| &text[range]), Some(" A == 3"));
+        assert_eq!(constant(text, "C"), None);
     }
 
     #[test]

@@ -5,14 +5,14 @@ use model::label::Key;
 use model::plan::{Decides, Filter, NoData, Objective, Plan, Range, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
 use model::signal::Signals;
 use model::time::Span;
-use model::window::{Checked, Direction, Fire, GroupView, Observation};
-use model::{FalseAlarms, Measure, Signal};
-use streamgauge_rules::{RuleSet, Source, library, load, read_folder};
+use model::window::{Checked, Direction, Drift, Fire, GroupView, Observation, Ranked};
+use model::{FalseAlarms, Measure, MeasureRef, OwnMeasure, Signal, Timestamp};
+use streamgauge_rules::{Constants, RuleSet, Source, library, load, read_folder};
 
 #[track_caller]
 fn rules(texts: &[&str]) -> RuleSet {
     let sources: Vec<_> = texts.iter().enumerate().map(|(i, text)| Source { path: format!("r{i}.rhai").into(), text: (*text).to_owned() }).collect();
-    let loaded = load(&sources);
+    let loaded = load(&sources, &Constants::new());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
     loaded.rules
 }
@@ -49,14 +49,7 @@ fn a_rule_is_read_as_written() {
     assert_eq!((rule.environments.as_slice(), rule.channel.as_deref()), (&["production".to_owned()][..], Some("#oncall")));
     assert_eq!(rule.summary, "Broken answers of the extraction, seen by provider.");
     assert_eq!((spec.applies, spec.script), (Filter(vec![(Key::Stage, vec!["extraction".into()])]), None));
-    let watch = |name: &str, statistic, secs, at_least| WatchSpec {
-        name: name.into(),
-        statistic,
-        window: Span::from_secs(secs),
-        expect: None,
-        at_least,
-        only: Filter::default(),
-    };
+    let watch = |name: &str, statistic, secs, at_least| WatchSpec { at_least, ..WatchSpec::new(name, statistic, Span::from_secs(secs)) };
     assert_eq!(
         spec.watches,
         [
@@ -66,8 +59,8 @@ fn a_rule_is_read_as_written() {
                 ..watch("bad", Statistic::Rate(SignalRef::BuiltIn(Signal::InvalidJson)), 300, 50)
             },
             watch("calls", Statistic::Volume, 30, 0),
-            watch("cost", Statistic::Mean(Measure::CostUsd), 3600, 30),
-            watch("slow", Statistic::Quantile(Measure::LatencyMs, 0.95), 600, 30),
+            watch("cost", Statistic::Mean(Measure::CostUsd.into()), 3600, 30),
+            watch("slow", Statistic::Quantile(Measure::LatencyMs.into(), 0.95), 600, 30),
         ]
     );
 }
@@ -114,16 +107,16 @@ fn slots_go_to_rules_with_functions_in_order_of_name() {
         specs.iter().map(|spec| spec.rule.decides).collect::<Vec<_>>(),
         [Decides::Check(0), Decides::Drift, Decides::Check(1), Decides::Drift]
     );
-    assert_eq!(set.scripts(), 3);
     assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 3);
-    let view = GroupView { environment: "e".into(), labels: vec![], observations: vec![Observation::default()] };
+    let view = GroupView { environment: "e".into(), at: Timestamp::EPOCH, labels: vec![], observations: vec![Observation::default()] };
     let fired = |rule| matches!(set.check(rule, &view), Checked::Fire(fire) if fire.summary.len() == 1);
     assert_eq!([fired(0), fired(1), fired(2), fired(3)], [true, false, true, false]);
     assert_eq!(set.check(1, &view), Checked::Quiet);
     let call = model::parse(br#"{"id":"a","time":1700000000000,"model":"m"}"#).expect("a good log");
     let mut views = vec![ScriptView::default(); 9];
     set.see(&call, &mut views);
-    assert_eq!(views.iter().map(|view| (view.applies, view.failed)).collect::<Vec<_>>(), [(false, false), (true, false), (true, false)]);
+    assert_eq!(views.iter().map(|view| (view.applies, view.failed)).collect::<Vec<_>>(), [(false, false), (true, false)]);
+    assert_eq!(views.iter().map(|view| view.slot).collect::<Vec<_>>(), [0, 2]);
 }
 
 /// What the functions of one rule see in one call, after `applies: #{ kind: "llm" }`.
@@ -142,7 +135,7 @@ fn see(functions: &str, log: &str) -> ScriptView {
         assert!(views[0].failed, "{why}");
         eprintln!("{why}");
     }
-    views[0]
+    views.into_iter().next().unwrap_or_default()
 }
 
 const LOG: &str = r#"{"id":"a1","time":"2026-11-20T09:14:02.114Z","model":"gpt","provider":"openai","stage":"extraction","environment":"production",
@@ -201,7 +194,7 @@ fn the_parsed_answer_is_total() {
 
 #[test]
 fn signals_have_numerator_and_denominator() {
-    let seen = |applies, holds| ScriptView { applies: true, signals: Signals { applies, holds }, failed: false };
+    let seen = |applies, holds| ScriptView { applies: true, signals: Signals { applies, holds }, ..ScriptView::default() };
     for (answer, expected) in [
         ("#{ a: true, b: false }", seen(3, 1)),
         ("#{ a: false, b: true, other: 5 }", seen(3, 2)),
@@ -244,7 +237,12 @@ fn constants_reach_functions_closures_included() {
 }
 
 fn group(observations: Vec<Observation>) -> GroupView {
-    GroupView { environment: "production".into(), labels: vec!["extraction".into(), "acme".into()], observations }
+    GroupView {
+        environment: "production".into(),
+        at: Timestamp::EPOCH + Span::from_secs(3600),
+        labels: vec!["extraction".into(), "acme".into()],
+        observations,
+    }
 }
 
 fn checked(watch: &str, body: &str, observations: Vec<Observation>) -> Checked {
@@ -271,22 +269,22 @@ fn check_sees_each_watch_and_the_group() {
         "w.bad.expected.low == 0.0 && w.bad.expected.high == 0.02 && w.bad.drifted == \"up\" && w.slow.drifted == \"\"",
         "w.slow.value == () && w.slow.expected == () && w.slow.expected.high == () && !(w.slow.value > 0.0)",
         "w.group.environment == \"production\" && w.group.stage == \"extraction\" && w.group.tenant == \"acme\"",
-        "percent(w.bad.value) == \"3.1 %\" && percent(w.slow.value) == \"n/a\" && ms(2300) == \"2.3 s\" && ms(230.0) == \"230 ms\" && usd(0.5) == \"$0.5000\"",
+        "percent(w.bad.value) == \"3.1 %\" && percent(w.slow.value) == \"n/a\" && ms(2300) == \"2.3 s\" && ms(230.0) == \"230 ms\" && usd(0.5) == \"$0.50\"",
     ] {
-        let got = checked(watch, &format!("if {condition} {{ fire(\"yes\") }}"), vec![bad, empty]);
-        assert_eq!(got, Checked::Fire(Fire { summary: "yes".into(), severity: None }), "{condition}");
+        let got = checked(watch, &format!("if {condition} {{ fire(\"yes\") }}"), vec![bad.clone(), empty.clone()]);
+        assert_eq!(got, Checked::Fire(Fire { summary: "yes".into(), severity: None, labels: vec![] }), "{condition}");
     }
     let body = "fire(`${percent(w.bad.value)} of answers are not JSON; expected at most ${percent(w.bad.expected.high)}`)";
     let summary = "3.1 % of answers are not JSON; expected at most 2 %".into();
-    assert_eq!(checked(watch, body, vec![bad, empty]), Checked::Fire(Fire { summary, severity: None }));
+    assert_eq!(checked(watch, body, vec![bad.clone(), empty.clone()]), Checked::Fire(Fire { summary, severity: None, labels: vec![] }));
     let got = checked("volume(\"5m\")", "if w.value.value > 2 { fire(\"busy\") }", vec![Observation { value: Some(3.0), ..empty }]);
-    assert_eq!(got, Checked::Fire(Fire { summary: "busy".into(), severity: None }));
+    assert_eq!(got, Checked::Fire(Fire { summary: "busy".into(), severity: None, labels: vec![] }));
 }
 
 #[test]
 fn of_several_firings_the_first_of_the_highest_severity_counts() {
     let fire = |body: &str| checked("volume(\"5m\")", body, vec![Observation::default()]);
-    let fired = |summary: &str, severity| Checked::Fire(Fire { summary: summary.into(), severity });
+    let fired = |summary: &str, severity| Checked::Fire(Fire { summary: summary.into(), severity, labels: vec![] });
     assert_eq!(fire("false"), Checked::Quiet);
     assert_eq!(fire("fire(\"a\"); fire(\"b\"); 7"), fired("a", None));
     assert_eq!(
@@ -326,9 +324,14 @@ fn the_set_is_shared_between_threads() {
         for stage in ["a", "b", "c", "d"] {
             let set = set.clone();
             scope.spawn(move || {
-                let view = GroupView { environment: "e".into(), labels: vec![stage.into()], observations: vec![Observation::default()] };
+                let view = GroupView {
+                    environment: "e".into(),
+                    at: Timestamp::EPOCH,
+                    labels: vec![stage.into()],
+                    observations: vec![Observation::default()],
+                };
                 for _ in 0..20 {
-                    assert_eq!(set.check(0, &view), Checked::Fire(Fire { summary: stage.into(), severity: None }));
+                    assert_eq!(set.check(0, &view), Checked::Fire(Fire { summary: stage.into(), severity: None, labels: vec![] }));
                 }
             });
         }
@@ -340,9 +343,8 @@ fn shipped_rules_load_like_any_other() {
     let names = |names: &[&str]| library(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     let sources = names(&["basics", "retry-rate"]).expect("both are known");
     assert_eq!(sources.len(), 3);
-    let loaded = load(&sources);
+    let loaded = load(&sources, &Constants::new());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
-    assert_eq!(loaded.rules.scripts(), 0);
     let specs = loaded.rules.specs();
     assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), ["fallback-rate", "invalid-json-rate", "retry-rate"]);
     assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 1, "shipped rules cost nothing per call");
@@ -376,4 +378,142 @@ fn tempfile() -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("streamgauge-rules-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
+}
+
+#[test]
+fn every_statistic_is_said_as_it_is_written() {
+    let text = r#"
+        rule(#{
+            name: "r", group_by: ["stage"],
+            watch: #{
+                a: count("fallback", "1h"), b: sum("cost_usd", "7d"), c: distinct("user_id", "1h").at_least(0), d: top("properties.tenant", "cost_usd", 3, "1h"),
+                e: top("user_id", "calls", 5, "10m"), f: ratio(sum("cost_usd", "1h"), count("good", "1h").only(#{ model: "m" })), g: mean("facts", "5m"),
+            },
+            measures: #{ facts: #{ unit: "facts", step: 1 } },
+        });
+        fn signals(log) { #{ good: true } }
+        fn measures(log) { #{ facts: log.json.facts.len() } }
+        fn check(w) { if w.a.value > w.a.previous.value && w.g.value > w.g.same_time_yesterday.value { fire("x") } }
+    "#;
+    let spec = spec(text);
+    let own = OwnMeasure { name: "facts".into(), position: 0, unit: "facts".into(), step: 1.0 };
+    let (cost, user) = (MeasureRef::from(Measure::CostUsd), Key::User);
+    let what = "sum of cost_usd per good count".to_owned();
+    let expected = [
+        ("a", Statistic::Count(SignalRef::BuiltIn(Signal::Fallback)), "1h", 0),
+        ("b", Statistic::Sum(cost.clone()), "7d", 0),
+        ("c", Statistic::Distinct(user.clone()), "1h", 0),
+        ("d", Statistic::Top(Key::Property("tenant".into()), Some(cost.clone()), 3), "1h", 1),
+        ("e", Statistic::Top(user, None, 5), "10m", 1),
+        ("f", Statistic::Ratio { above: 7, below: 8, what }, "1h", 1),
+        ("g", Statistic::Mean(own.into()), "5m", 30),
+        ("f", Statistic::Sum(cost), "1h", 0),
+        ("f", Statistic::Count(SignalRef::User("good".into(), 0)), "1h", 0),
+        ("a", Statistic::Count(SignalRef::BuiltIn(Signal::Fallback)), "1h", 0),
+        ("g", spec.watches[6].statistic.clone(), "5m", 30),
+    ];
+    let got: Vec<_> = spec.watches.iter().map(|w| (w.name.as_str(), w.statistic.clone(), w.window.to_string(), w.at_least)).collect();
+    assert_eq!(got, expected.map(|(name, statistic, window, at_least)| (name, statistic, window.to_owned(), at_least)));
+    assert_eq!(spec.watches.iter().map(|w| w.part).collect::<Vec<_>>(), [[false; 7].as_slice(), &[true; 4]].concat());
+    assert_eq!((spec.watches[0].previous, spec.watches[0].yesterday, spec.watches[6].yesterday), (Some(9), None, Some(10)));
+    assert_eq!((spec.watches[9].offset, spec.watches[10].offset), (Span::from_secs(3600), Span::from_secs(86_400)));
+    assert_eq!(spec.watches[8].only, Filter(vec![(Key::Model, vec!["m".into()])]));
+    // Six of them have the same keys, filter and script; rankings have one more key each, and one part has a filter of its own.
+    assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), vec![spec]).groupings.len(), 1 + 4);
+}
+
+#[test]
+fn check_sees_earlier_windows_rankings_and_time() {
+    let at = |minutes: u64| Timestamp::EPOCH + Span::from_secs(minutes * 60);
+    let drift = Drift {
+        since: at(46),
+        since_between: (at(45), at(47)),
+        size: 0.1,
+        usual: 0.01,
+        beyond: None,
+        calls: 5,
+        holds: 1,
+        log_evidence: 9.0,
+        log_needed: 8.0,
+    };
+    let now = Observation { value: Some(0.3), calls: 100, holds: 30, drift: Some(drift), ..Observation::default() };
+    let ranked = |label: &str, value| Ranked { label: label.into(), value, share: value / 10.0, calls: 2 };
+    let top = Observation { value: Some(6.0), calls: 7, top: vec![ranked("u_1", 6.0), ranked("u_2", 3.0)], ..Observation::default() };
+    let before = Observation { value: Some(0.1), calls: 90, holds: 9, ..Observation::default() };
+    let watch = "#{ bad: rate(\"error\", \"5m\"), users: top(\"user_id\", \"cost_usd\", 2, \"1h\") }";
+    let body = r#"
+        let first = w.users.top[0];
+        fire(#{ summary: `${percent(w.bad.value)} after ${percent(w.bad.previous.value)} since ${since(w.bad.since)}; ${since(w.bad.previous.since)}`,
+                labels: #{ user: first.label, share: percent(first.share), n: w.users.top.len(), now: w.now } })"#;
+    let got = checked(watch, body, vec![now, top, before]);
+    let labels =
+        [("n", "2"), ("now", "3600000"), ("share", "60 %"), ("user", "u_1")].map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(got, Checked::Fire(Fire { summary: "30 % after 10 % since 14m; n/a".into(), severity: None, labels }));
+}
+
+#[test]
+fn measures_of_one_s_own_are_kept_in_whole_steps() {
+    let rule = |measures: &str| {
+        format!(
+            "rule(#{{ name: \"r\", watch: #{{ a: mean(\"score\", \"5m\"), b: sum(\"facts\", \"5m\").expect(0, 9) }}, \
+             measures: #{{ facts: #{{ step: 1 }} }} }}); fn measures(log) {{ let names = [\"score\", \"facts\"]; {measures} }}"
+        )
+    };
+    let call = model::parse(LOG.as_bytes()).expect("a good log");
+    for (measures, expected) in [
+        ("#{ score: 0.7312, facts: 3 }", Ok(vec![Some(731), Some(3)])),
+        ("#{ score: () }", Ok(vec![None, None])),
+        ("#{ facts: 2.6 }", Ok(vec![None, Some(3)])),
+        ("#{ score: -0.1 }", Err("measure `score` is -0.1; it is kept from 0 to")),
+        ("#{ score: \"x\" }", Err("measure `score` is string and must be a number or ()")),
+        ("1", Err("fn measures must return a map of name to number")),
+    ] {
+        let set = rules(&[&rule(measures)]);
+        let mut views = Vec::new();
+        set.see(&call, &mut views);
+        match expected {
+            Ok(expected) => assert_eq!((views[0].failed, &views[0].measures), (false, &expected), "{measures}"),
+            Err(why) => {
+                assert!(views[0].failed && set.failure(0, &call).is_some_and(|text| text.contains(why)), "{measures}: {:?}", set.failure(0, &call))
+            }
+        }
+    }
+}
+
+#[test]
+fn the_conveniences_of_the_domain() {
+    let log = r#"{"id":"a","time":1700000000000,"model":"m","latency_ms":2300,
+        "output":[{"type":"text","text":"order 4711"},{"type":"tool_call","name":"search","arguments":"{\"k\":5}"}]}"#;
+    for condition in [
+        "log.has_tool_call(\"search\") && !log.has_tool_call(\"book\")",
+        "log.tool_calls[0].arguments.k == 5 && log.tool_calls.len() == 1",
+        "log.output.matches(\"[0-9]{4}$\") && log.output.matches(`^order \\d+`) && !log.output.matches(\"^x\")",
+        "!log.refusal.matches(\"x\")",
+        "log.latency_ms > duration(\"2s\") && log.latency_ms < duration(\"1m\")",
+    ] {
+        assert!(see(&format!("fn applies(log) {{ {condition} }}"), log).applies, "{condition}");
+    }
+    assert!(see("fn applies(log) { let s = log.output; for i in 0..20 { s += s; } s.matches(\"x\") }", log).failed);
+    let endless = "fn applies(log) { let s = \"\"; s.pad(200000, 'a'); for i in 0..100 { if s.matches(\"b$\") { return true; } } false }";
+    assert!(see(endless, log).failed, "what patterns may look at is bounded");
+}
+
+#[test]
+fn constants_are_set_from_outside() {
+    let text = "// x\nconst LIMIT = 0.05; // the limit\nconst STAGES =\n  [\"a\"];\nrule(#{ name: \"r\", watch: rate(\"error\", \"5m\").expect(0.0, LIMIT), applies: #{ stage: STAGES } });";
+    let with = |entries: &[(&str, &str)]| {
+        let set = entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Constants::from([("r".to_owned(), set)]))
+    };
+    let (plain, tuned) = (with(&[]), with(&[("LIMIT", "0.2"), ("STAGES", "[\"b\", \"c\"]")]));
+    let expect = |loaded: &streamgauge_rules::Loaded| loaded.rules.specs()[0].watches[0].expect.map(|range| range.high);
+    assert_eq!((expect(&plain), expect(&tuned)), (Some(0.05), Some(0.2)));
+    assert_eq!(tuned.rules.specs()[0].applies, Filter(vec![(Key::Stage, vec!["b".into(), "c".into()])]));
+    assert_ne!(plain.rules.specs()[0].rule.fingerprint, tuned.rules.specs()[0].rule.fingerprint);
+    let problem = |entries: &[(&str, &str)]| with(entries).problems.iter().map(ToString::to_string).collect::<String>();
+    assert_eq!(
+        problem(&[("LIMTI", "1")]),
+        "r.rhai:1:1: the configuration sets `LIMTI`, and the file has no such constant\nhint: did you mean `LIMIT`? known: LIMIT, STAGES"
+    );
+    assert_eq!(problem(&[("LIMIT", "7")]), "r.rhai:5:47: a rate is never 7\nhint: a rate lies in 0.0 to 1.0: 5 % is 0.05");
 }

@@ -1,13 +1,13 @@
 //! The sandbox holds: whatever a script tries, it ends with a clear message and nothing else is touched.
 
 use model::window::{Checked, GroupView};
-use streamgauge_rules::{RuleSet, Source, load};
+use streamgauge_rules::{Constants, RuleSet, Source, load};
 
 const RULE: &str = "rule(#{ name: \"r\", watch: volume(\"5m\").expect(0, 1) });";
 
 /// What is wrong with the file at load, or with its `check`, or with its `applies`.
 fn outcome(text: &str) -> String {
-    let loaded = load(&[Source { path: "r.rhai".into(), text: text.to_owned() }]);
+    let loaded = load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Constants::new());
     match loaded.problems.first() {
         Some(problem) => format!("load: {problem}"),
         None => run(&loaded.rules),
@@ -15,7 +15,7 @@ fn outcome(text: &str) -> String {
 }
 
 fn run(rules: &RuleSet) -> String {
-    let view = GroupView { environment: "default".into(), labels: vec![], observations: vec![] };
+    let view = GroupView { environment: "default".into(), at: model::Timestamp::EPOCH, labels: vec![], observations: vec![] };
     if let Checked::Failed(why) = rules.check(0, &view) {
         return format!("check: {why}");
     }

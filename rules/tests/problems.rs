@@ -1,7 +1,7 @@
 //! Every mistake in a rule file is found at load, at its place, with the way out.
 
 use std::fmt::Write;
-use streamgauge_rules::{Source, load};
+use streamgauge_rules::{Constants, Source, load};
 
 fn source(path: &str, text: &str) -> Source {
     Source { path: path.into(), text: text.to_owned() }
@@ -9,7 +9,7 @@ fn source(path: &str, text: &str) -> Source {
 
 /// The problems of one file as people see them.
 fn problems(text: &str) -> String {
-    let loaded = load(&[source("r.rhai", text)]);
+    let loaded = load(&[source("r.rhai", text)], &Constants::new());
     assert_eq!(loaded.problems.is_empty(), loaded.rules.specs().len() == 1, "a file is a rule or a problem, not both: {text}");
     let mut shown = String::new();
     for problem in loaded.problems {
@@ -78,7 +78,7 @@ fn watches_are_checked_at_their_words() {
     check(&watch("mean(\"latency\", \"5m\").expect(0, 1)"), "r.rhai:2:15: unknown measure `latency`\nhint: did you mean `latency_ms`? known:");
     check(&watch("rate(\"retry\", \"5 minutes\").expect(0, 1)"), "r.rhai:2:24: `5 minutes` is no window\nhint: windows are written like");
     check(&watch("rate(\"retry\", \"15s\").expect(0, 1)"), "r.rhai:2:24: a window of 15s is not made of whole ticks of 10s\nhint:");
-    check(&watch("rate(\"retry\", \"1d\").expect(0, 1)"), "r.rhai:2:24: a window of 1d is longer than this version keeps\nhint:");
+    check(&watch("rate(\"retry\", \"8d\").expect(0, 1)"), "r.rhai:2:24: a window of 8d is longer than this version keeps\nhint:");
     check(&watch("rate(\"retry\", 300).expect(0, 1)"), "r.rhai:2:10: a window is a text in quotes\nhint:");
     check(&watch("rate(\"retry\")"), "r.rhai:2:10: `rate` is not written like this here\nhint: it is rate(signal, window)");
     check(&watch("rte(\"retry\", \"5m\")"), "r.rhai:2:10: there is no function `rte` for these values\nhint: did you mean `rate`?");
@@ -96,6 +96,53 @@ fn watches_are_checked_at_their_words() {
     check(&watch("#{ a: 5 }"), "r.rhai:2:13: `a` is not a watch\n");
     check(&watch("#{ group: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `group`");
     assert_eq!(problems(&watch("#{ a: volume(\"5m\").expect(1, 2), b: volume(\"5m\") }")), "", "what is usual is learned");
+}
+
+#[test]
+fn sums_rankings_and_ratios_are_checked_too() {
+    let watch = |watch: &str| format!("rule(#{{ name: \"r\",\n  watch: {watch} }});");
+    for (text, expected) in [
+        (
+            "sum(\"cost_usd\", \"1h\")",
+            "r.rhai:2:10: `value` cannot learn what is usual: it is no share, count or measure of single calls\nhint: give it",
+        ),
+        ("top(\"user_id\", \"cost\", 5, \"1h\").expect(0, 9)", "r.rhai:2:25: unknown measure `cost`\nhint: did you mean `cost_usd`?"),
+        ("top(\"user_id\", \"cost_usd\", 0, \"1h\").expect(0, 9)", "r.rhai:2:10: top takes how many to name, 1 to 20\nhint: as in top("),
+        ("distinct(\"environment\", \"1h\").expect(0, 9)", "r.rhai:2:19: every group has one environment\nhint:"),
+        ("ratio(5, volume(\"5m\"))", "r.rhai:2:10: ratio takes two watches\nhint: as in ratio("),
+        ("ratio(volume(\"5m\").expect(0, 1), volume(\"5m\"))", "r.rhai:2:29: the parts of a ratio have no expected range\nhint: put .expect"),
+        ("ratio(volume(\"5m\"), volume(\"5m\")).only(#{ stage: \"a\" })", "r.rhai:2:44: a ratio is not filtered, its parts are\nhint:"),
+        ("count(\"eror\", \"5m\")", "r.rhai:2:16: unknown signal `eror`\nhint: did you mean `error`?"),
+    ] {
+        check(&watch(text), expected);
+    }
+    let rule = |fields: &str, rest: &str| format!("rule(#{{ name: \"r\", watch: rate(\"error\", \"5m\"),\n {fields} }});\n{rest}");
+    let check_fn = "fn check(w) { if w.value.value > 0.5 { fire(\"x\") } }";
+    for (fields, rest, expected) in [
+        ("every: \"1m\"", "", "r.rhai:2:2: a rule without fn check(w) looks at every tick\nhint: take `every` out"),
+        ("every: \"15s\"", check_fn, "r.rhai:2:2: a rule cannot look every 15s\nhint: whole ticks of 10s"),
+        ("repeat: \"10s\"", "", "r.rhai:2:2: an alert is not told again every 10s\nhint: every 10m at most"),
+        ("inhibit_by: \"r\"", "", "r.rhai:2:2: a rule is no consequence of itself\n"),
+        ("measures: #{ x: 5 }", "", "r.rhai:2:2: measure `x` is described by a map\nhint: as in measures:"),
+        ("measures: #{ x: #{ step: 0 } }", "", "r.rhai:2:2: the step of measure `x` is a number above 0"),
+        ("measures: #{ x: #{ unit: \"y\" } }", "", "r.rhai:2:2: no watch is of the measure `x`\nhint: take it out"),
+        ("actions: [#{ label: \"x\" }]", "", "r.rhai:2:2: an action needs publish\nhint: as in actions:"),
+        ("actions: [#{ label: \"x\", publish: \"a.>\" }]", "", "r.rhai:2:2: `a.>` is no subject to publish to"),
+        ("actions: [#{ label: \"x\", publish: \"a\", pay: 1 }]", "", "r.rhai:2:2: unknown field `pay` of an action"),
+    ] {
+        check(&rule(fields, rest), expected);
+    }
+    let good =
+        "repeat: \"4h\", inhibit_by: [\"other\"], actions: [#{ label: \"x\", publish: \"a.b\", payload: #{ to: [1, ()] }, confirm: \"sure?\" }]";
+    assert_eq!(problems(&rule(good, "")), "");
+    check(
+        "rule(#{ name: \"r\",\n watch: rate(\"error\", \"7d\") });\nfn check(w) { if w.value.previous.value > 0.1 { fire(\"x\") } }",
+        "r.rhai:3:26: `previous` of `value` is not kept: there is none of windows over 1d\nhint: watch a shorter window",
+    );
+    check(
+        &format!("{RULE}fn applies(log) {{ log.output.matches(\"(a\") }}"),
+        "r.rhai:2:38: `(a` is no regular expression: unclosed group\nhint: the syntax",
+    );
 }
 
 #[test]
@@ -152,8 +199,10 @@ fn syntax_errors_say_where_and_how() {
 
 #[test]
 fn of_two_rules_with_one_name_the_later_is_refused_and_the_rest_stays() {
-    let loaded =
-        load(&[source("a.rhai", RULE), source("b.rhai", "rule("), source("c.rhai", RULE), source("d.rhai", &RULE.replace("\"r\"", "\"s\""))]);
+    let loaded = load(
+        &[source("a.rhai", RULE), source("b.rhai", "rule("), source("c.rhai", RULE), source("d.rhai", &RULE.replace("\"r\"", "\"s\""))],
+        &Constants::new(),
+    );
     assert_eq!(loaded.rules.specs().iter().map(|spec| spec.rule.name.clone()).collect::<Vec<_>>(), ["r", "s"]);
     let shown: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     assert!(shown[0].starts_with("b.rhai:1:"), "{shown:?}");

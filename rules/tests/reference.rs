@@ -2,7 +2,7 @@
 
 use model::label::Key;
 use model::{Measure, Signal};
-use streamgauge_rules::{Source, load};
+use streamgauge_rules::{Constants, Source, load};
 
 const REFERENCE: &str = include_str!("../REFERENCE.md");
 
@@ -12,7 +12,7 @@ fn every_example_loads() {
     assert!(examples.len() >= 6, "{}", examples.len());
     let sources: Vec<_> =
         examples.iter().enumerate().map(|(i, text)| Source { path: format!("example-{i}.rhai").into(), text: (*text).to_owned() }).collect();
-    let loaded = load(&sources);
+    let loaded = load(&sources, &Constants::new());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
     assert_eq!(loaded.rules.specs().len(), examples.len());
 }

@@ -27,6 +27,30 @@ pub struct Alert {
     pub heard: Timestamp,
     pub examples: Vec<u64>,
     pub hit: Vec<Hit>,
+    /// What its rule's `fire` said beside the summary.
+    pub labels: Vec<(String, String)>,
+    /// How often it was told again.
+    pub repeats: u32,
+}
+
+impl Alert {
+    /// One whose condition held for the first time at the tick that ended at `at`.
+    pub(crate) fn begun(id: String, at: Timestamp, severity: Severity) -> Self {
+        Self {
+            id,
+            began: at,
+            state: State::Pending,
+            severity,
+            summary: String::new(),
+            observations: Vec::new(),
+            worst: None,
+            heard: at,
+            examples: Vec::new(),
+            hit: Vec::new(),
+            labels: Vec::new(),
+            repeats: 0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +61,8 @@ pub enum State {
         since: Timestamp,
         /// Since when the condition is gone, while `keep_firing` runs.
         clear: Option<Timestamp>,
+        /// When people were told of it last.
+        told: Timestamp,
     },
 }
 
@@ -56,6 +82,7 @@ pub(crate) enum Condition {
     Breach {
         summary: String,
         severity: Severity,
+        labels: Vec<(String, String)>,
     },
     /// Too few calls to say.
     Unknown,
@@ -112,54 +139,27 @@ pub(crate) fn next(alert: Option<&Alert>, condition: &Condition, rule: &Rule, at
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::plan::Decides;
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::EPOCH + Span::from_secs(secs)
     }
 
     fn rule(hold: u64, keep_firing: u64, no_data: NoData) -> Rule {
-        Rule {
-            name: "r".into(),
-            fingerprint: 0,
-            severity: Severity::Warning,
-            group_by: vec![],
-            environments: vec![],
-            watches: vec![],
-            decides: Decides::Drift,
-            hold: Span::from_secs(hold),
-            keep_firing: Span::from_secs(keep_firing),
-            no_data,
-            false_alarms: None,
-            channel: None,
-            runbook: None,
-            summary: String::new(),
-        }
+        Rule { hold: Span::from_secs(hold), keep_firing: Span::from_secs(keep_firing), no_data, ..Rule::new("r") }
     }
 
     fn alert(state: State, heard: u64) -> Alert {
-        Alert {
-            id: String::new(),
-            began: at(100),
-            state,
-            severity: Severity::Warning,
-            summary: String::new(),
-            observations: vec![],
-            worst: None,
-            heard: at(heard),
-            examples: vec![],
-            hit: vec![],
-        }
+        Alert { state, heard: at(heard), ..Alert::begun(String::new(), at(100), Severity::Warning) }
     }
 
     fn breach() -> Condition {
-        Condition::Breach { summary: String::new(), severity: Severity::Warning }
+        Condition::Breach { summary: String::new(), severity: Severity::Warning, labels: vec![] }
     }
 
     #[test]
     fn an_alert_goes_from_pending_over_firing_to_its_end() {
-        let (pending, firing) = (State::Pending, State::Firing { since: at(130), clear: None });
-        let clearing = State::Firing { since: at(130), clear: Some(at(200)) };
+        let (pending, firing) = (State::Pending, State::Firing { since: at(130), clear: None, told: at(130) });
+        let clearing = State::Firing { since: at(130), clear: Some(at(200)), told: at(130) };
         let held = rule(30, 60, NoData::Keep);
         for (state, condition, when, expected) in [
             (None, Condition::Clear, 100, Next::Nothing),
@@ -186,13 +186,13 @@ mod tests {
     fn without_hold_and_keep_firing_it_follows_its_condition() {
         let plain = rule(0, 0, NoData::Keep);
         assert_eq!(next(None, &breach(), &plain, at(100)), Next::BeginAndFire);
-        let firing = alert(State::Firing { since: at(100), clear: None }, 100);
+        let firing = alert(State::Firing { since: at(100), clear: None, told: at(100) }, 100);
         assert_eq!(next(Some(&firing), &Condition::Clear, &plain, at(110)), Next::End(Reason::Resolved));
     }
 
     #[test]
     fn no_data_means_what_the_rule_says() {
-        let firing = alert(State::Firing { since: at(100), clear: None }, 100);
+        let firing = alert(State::Firing { since: at(100), clear: None, told: at(100) }, 100);
         assert_eq!(next(Some(&firing), &Condition::Unknown, &rule(0, 0, NoData::Ok), at(110)), Next::End(Reason::Resolved));
         assert_eq!(next(None, &Condition::Unknown, &rule(0, 0, NoData::Alert), at(110)), Next::BeginAndFire);
     }

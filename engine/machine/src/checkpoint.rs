@@ -12,15 +12,15 @@ use crate::ledger::Ledger;
 use crate::machine::Machine;
 use crate::settle::{ClosedTick, notification};
 use crate::tree::Trees;
-use crate::window::Windows;
+use crate::window::{HOUR, HOURS_AFTER, MINUTE, MINUTES_AFTER, Windows, width_at};
 use model::plan::Plan;
-use model::{Labels, Quantiles, Timestamp};
+use model::{Labels, Quantiles, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 const MAGIC: &[u8; 4] = b"SGCK";
 /// Raised whenever the layout changes; older versions are refused, never guessed at.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -108,8 +108,9 @@ impl Start {
 
     /// The sealed slices that `plan`'s windows still hold: environment, first start, and the start after the last.
     pub fn needs(&self, plan: &Plan) -> Vec<(String, Timestamp, Timestamp)> {
-        let window = plan.longest_window();
-        self.snapshot.environments.iter().map(|environment| (environment.name.clone(), environment.tick - window, environment.sealed_to)).collect()
+        let reach = plan.reach();
+        let from = |tick: Timestamp| (tick - reach).floor(width_at(reach, plan.windows.slice));
+        self.snapshot.environments.iter().map(|environment| (environment.name.clone(), from(environment.tick), environment.sealed_to)).collect()
     }
 
     /// The machine as it was, under `plan`, with the blocks it needs. Checks that were not answered are asked again.
@@ -133,6 +134,7 @@ impl Start {
                 tick: snapshot.tick,
                 sealed_to: snapshot.sealed_to,
                 slices: snapshot.open,
+                widened: [Timestamp::default(); 2],
                 groups: snapshot.groups,
                 series: snapshot.series,
                 alerts: snapshot.alerts,
@@ -154,6 +156,7 @@ impl Start {
             }
         }
         for environment in machine.environments.values_mut() {
+            environment.widen(&machine.plan);
             environment.rebuild_windows(&machine.plan);
             for closed in &environment.waiting {
                 environment.ask(closed, effects);
@@ -207,17 +210,25 @@ impl Environment {
 
     /// Takes back a sealed slice that a window holds.
     fn hold(&mut self, plan: &Plan, block: SliceBlock) {
-        if block.width != plan.windows.slice || block.start >= self.sealed_to {
+        // One that is wider than the slices around it cannot be told apart by the windows.
+        let wide = |(width, after): (Span, Span)| block.start < (self.tick - after).floor(width) && width.millis() % block.width.millis() == 0;
+        let fits = block.width == plan.windows.slice || [(MINUTE, MINUTES_AFTER), (HOUR, HOURS_AFTER)].into_iter().any(wide);
+        if !fits || block.start >= self.sealed_to {
             return;
         }
         for grouping in block.groupings {
             let Some(at) = plan.groupings.iter().position(|known| known.identity() == grouping.identity) else { continue };
+            // Its groups may have been forgotten since.
+            let reach = plan.reach_of(at);
+            if block.start < (self.tick - reach).floor(width_at(reach, plan.windows.slice)) {
+                continue;
+            }
             for (labels, cell) in grouping.cells {
                 let number = self.groups[at].number(&labels).unwrap_or_else(|| {
                     self.series += plan.groupings[at].series_per_group();
                     self.groups[at].insert(labels, block.start)
                 });
-                self.slices.entry(block.start).or_default().cells.insert((at as u16, number), cell);
+                self.slices.entry(block.start).or_default().add(at as u16, number, cell);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Everything the machine may ask the world to do.
 
 use crate::block::SliceBlock;
-use model::Timestamp;
-use model::plan::Severity;
+use model::plan::{Action, Severity};
 use model::window::{GroupView, Observation};
+use model::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +54,11 @@ pub struct Notification {
     pub worst: Option<Observation>,
     /// Stream sequences of calls that show the trouble.
     pub examples: Vec<u64>,
+    /// What the rule's `fire` said beside the summary.
+    pub labels: Vec<(String, String)>,
+    /// What a person may do about it.
+    pub actions: Vec<Action>,
+    pub owner: Option<String>,
     /// Where below the group it is worst, when the alert is for more than one group.
     pub hit: Vec<Hit>,
     pub channel: Option<String>,
@@ -65,6 +70,7 @@ pub struct Observed {
     pub watch: String,
     /// `fallback rate`, `p95 of latency_ms`.
     pub what: String,
+    pub unit: Unit,
     /// The window, `5m`.
     pub window: String,
     pub of_what: String,
@@ -86,6 +92,8 @@ pub struct Hit {
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     Fired,
+    /// It fires still, and its rule says to tell it again.
+    Repeated,
     Resolved,
     /// No data for so long that nothing can be said any more.
     WentQuiet,
@@ -99,6 +107,7 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Self::Fired => "fired",
+            Self::Repeated => "repeated",
             Self::Resolved => "resolved",
             Self::WentQuiet => "went_quiet",
             Self::RuleChanged => "rule_changed",

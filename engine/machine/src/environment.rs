@@ -11,11 +11,12 @@ use crate::ledger::Ledger;
 use crate::machine::OTHER;
 use crate::settle::ClosedTick;
 use crate::tree::{Trees, on_the_hour};
-use crate::window::Windows;
+use crate::window::{HOUR, HOURS_AFTER, MINUTE, MINUTES_AFTER, Windows, width_at};
 use model::fold::{Cell, EnvironmentFold};
 use model::plan::{NoData, Plan, TICK};
 use model::{Labels, Quantiles, Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long calls may pause before the clock follows elapsed time; longer than senders' and networks' usual hiccups.
@@ -24,6 +25,8 @@ const GRACE: Span = Span::from_secs(5);
 const FORGET_AFTER: Span = Span::from_secs(3600);
 /// How often groups are looked through for forgetting.
 const FORGET_EVERY: Span = Span::from_secs(600);
+/// Of all series, the labels of keys that are ranked or counted may take one part in so many, so that users cannot crowd out models.
+const EACH_SHARE: u32 = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Environment {
@@ -40,8 +43,10 @@ pub(crate) struct Environment {
     pub tick: Timestamp,
     /// Slices that start before this are sealed.
     pub sealed_to: Timestamp,
-    /// Open slices, and sealed ones while a window holds them.
+    /// Open slices, and sealed ones while a window holds them; old ones as minutes and hours.
     pub slices: BTreeMap<Timestamp, Slice>,
+    /// Slices before these are minutes, and hours.
+    pub widened: [Timestamp; 2],
     /// By grouping.
     pub groups: Vec<Groups>,
     pub series: u32,
@@ -68,6 +73,17 @@ pub struct Open {
     pub blocks: Vec<SliceBlock>,
 }
 
+impl Slice {
+    pub fn add(&mut self, grouping: u16, number: u32, cell: Cell) {
+        match self.cells.entry((grouping, number)) {
+            Entry::Vacant(entry) => {
+                entry.insert(cell);
+            }
+            Entry::Occupied(entry) => entry.into_mut().merge(&cell),
+        }
+    }
+}
+
 impl Environment {
     pub fn new(plan: &Plan, name: String, ordinal: usize, first_tick: Timestamp) -> Self {
         Self {
@@ -79,6 +95,7 @@ impl Environment {
             tick: first_tick,
             sealed_to: sealed_before(plan, first_tick),
             slices: BTreeMap::new(),
+            widened: [Timestamp::default(); 2],
             groups: vec![Groups::default(); plan.groupings.len()],
             series: 0,
             alerts: vec![BTreeMap::new(); plan.rules.len()],
@@ -137,12 +154,7 @@ impl Environment {
         self.groups[usize::from(grouping)].hear(number, self.tick);
         let trees = &mut self.trees;
         self.windows.add(grouping, number, slice, &cell, |rule, watch, labels, part| trees.count(plan, rule, watch, labels, part, &cell));
-        match self.slices.entry(slice).or_default().cells.entry((grouping, number)) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(cell);
-            }
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut().merge(&cell),
-        }
+        self.slices.entry(slice).or_default().add(grouping, number, cell);
     }
 
     /// The number of a group; `(other)` when it is new and all series are taken.
@@ -152,9 +164,20 @@ impl Environment {
             return number;
         }
         let series = plan.groupings[usize::from(grouping)].series_per_group();
-        let fits = self.series + series <= plan.windows.series_max;
-        let labels = if fits || labels.is_empty() { labels } else { vec![OTHER.to_owned(); labels.len()] };
+        let series_max = plan.windows.series_max;
+        let mut labels = labels;
+        let mut fits = self.series + series <= series_max;
+        if let Some(each) = plan.each(usize::from(grouping))
+            && !(fits && groups.len() as u32 * series < series_max / EACH_SHARE)
+        {
+            OTHER.clone_into(&mut labels[each]);
+            if let Some(number) = groups.number(&labels) {
+                return number;
+            }
+            fits = self.series + series <= series_max;
+        }
         if !fits {
+            labels.iter_mut().for_each(|label| OTHER.clone_into(label));
             // Each call is in every grouping; it overflows once.
             ledger.overflowed += if grouping == 0 { calls } else { 0 };
             if let Some(number) = groups.number(&labels) {
@@ -179,7 +202,7 @@ impl Environment {
                 return;
             }
             let end = self.tick + TICK;
-            self.windows.expire(&self.slices, end);
+            self.windows.expire(&self.slices, end, plan.windows.slice);
             self.trees.close(plan, &self.name, self.ordinal, self.tick);
             if on_the_hour(end) {
                 self.trees.sweep(plan, end);
@@ -201,19 +224,43 @@ impl Environment {
     fn open(&mut self, plan: &Plan, tick: Timestamp, forget: Option<Timestamp>, effects: &mut Vec<Effect>) {
         self.tick = tick;
         self.clock = self.clock.max(tick);
-        self.windows.expire(&self.slices, tick);
+        self.windows.expire(&self.slices, tick, plan.windows.slice);
         let sealed_to = self.sealed_to.max(sealed_before(plan, tick));
         self.seal(plan, sealed_to, effects);
-        let kept = sealed_to.min(tick - plan.longest_window());
+        let reach = plan.reach();
+        let kept = sealed_to.min((tick - reach).floor(width_at(reach, plan.windows.slice)));
         while self.slices.first_key_value().is_some_and(|(start, _)| *start < kept) {
             self.slices.pop_first();
         }
+        self.widen(plan);
         if let Some(forget) = forget {
-            let before = forget - plan.longest_window() - FORGET_AFTER;
             for (at, groups) in self.groups.iter_mut().enumerate() {
+                let reach = plan.reach_of(at);
+                let before = (forget - reach).floor(width_at(reach, plan.windows.slice)) - FORGET_AFTER;
                 for number in groups.forget(before) {
                     self.series -= plan.groupings[at].series_per_group();
                     self.windows.retire(at as u16, number);
+                }
+            }
+        }
+    }
+
+    /// Adds old slices up to minutes and hours, of what a window still holds.
+    pub fn widen(&mut self, plan: &Plan) {
+        let reach = plan.reach();
+        for (at, (width, after)) in [(MINUTE, MINUTES_AFTER), (HOUR, HOURS_AFTER)].into_iter().enumerate().filter(|(_, (_, after))| reach > *after) {
+            let to = (self.tick - after).floor(width);
+            let widened = std::mem::replace(&mut self.widened[at], to).min(to);
+            let narrow: Vec<_> = self.slices.range(widened..to).map(|(start, _)| *start).collect();
+            if narrow.is_empty() {
+                continue;
+            }
+            let kept: Vec<_> = (0..plan.groupings.len()).map(|grouping| plan.reach_of(grouping) > after).collect();
+            for start in narrow {
+                let slice = self.slices.remove(&start).expect("its start was just listed");
+                let wide = self.slices.entry(start.floor(width)).or_default();
+                for ((grouping, number), cell) in slice.cells.into_iter().filter(|((at, _), _)| kept[usize::from(*at)]) {
+                    wide.add(grouping, number, cell);
                 }
             }
         }

@@ -4,12 +4,12 @@ use crate::drift::budget::environment_share;
 use crate::drift::detector::DAY;
 use crate::environment::Environment;
 use crate::machine::Machine;
-use crate::observe::{observation, usual};
+use crate::observe::{observations, usual};
 use crate::tree::{hurts, kind, number, start};
 use crate::window::watches_environment;
 use model::plan::{Decides, Plan, Range, Rule, TICK};
 use model::window::{Direction, Observation};
-use model::{Labels, Quantiles, Span, Timestamp};
+use model::{Labels, Quantiles, Span, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 /// One node: a group of a rule, or the first labels of some.
@@ -35,6 +35,7 @@ pub struct WatchExplanation {
     /// `fallback rate`
     pub what: String,
     pub window: String,
+    pub unit: Unit,
     pub observation: Observation,
     pub expected: Option<Range>,
     pub gauge: Option<GaugeExplanation>,
@@ -156,15 +157,15 @@ impl Environment {
         let node = tree.nodes.get(labels)?;
         let ticks = self.trees.ticks(plan, &self.name, self.ordinal, index);
         let sums = self.sums(rule, index, labels);
-        let mut scratch = Quantiles::new();
-        let watches = rule.watches.iter().enumerate().map(|(w, watch)| {
+        let seen = sums.as_ref().map(|sums| observations(rule, sums, Some(&node.gauges), at, &mut Quantiles::new()));
+        let watches = rule.watches.iter().enumerate().filter(|(_, watch)| !watch.part).map(|(w, watch)| {
             let gauge = node.gauges[w].as_ref();
-            let seen = sums.as_ref().map(|sums| observation(rule, watch, &sums[w], gauge, at, &mut scratch)).unwrap_or_default();
             WatchExplanation {
                 name: watch.name.clone(),
                 what: watch.statistic.describe(),
+                unit: watch.statistic.unit(),
                 window: watch.window.to_string(),
-                observation: seen,
+                observation: seen.as_ref().map(|seen| seen[w].clone()).unwrap_or_default(),
                 expected: watch.expect.or_else(|| usual(watch, gauge?, at)),
                 gauge: gauge.map(|gauge| {
                     let standing = gauge.standing(at);

@@ -5,36 +5,77 @@ use crate::burn::Burning;
 use crate::drift::detector::{Firing, Scale};
 use crate::drift::gauge::Gauge;
 use crate::drift::{expit, logit};
+use crate::machine::OTHER;
 use crate::tree::{hurts, kind, start};
 use crate::window::Sum;
-use model::Quantiles;
 use model::plan::{Decides, Objective, Range, Rule, Statistic, TICK, Watch};
-use model::window::{Direction, Drift, Observation, wilson};
+use model::window::{Direction, Drift, Observation, Ranked, wilson};
+use model::{MeasureRef, Quantiles};
+use std::collections::BTreeMap;
+
+/// A rule's watches over their windows, as of tick `at`; `sums` and `gauges` by watch.
+pub(crate) fn observations(rule: &Rule, sums: &[Sum], gauges: Option<&[Option<Gauge>]>, at: u32, scratch: &mut Quantiles) -> Vec<Observation> {
+    let gauge = |watch: usize| gauges.and_then(|gauges| gauges[watch].as_ref());
+    let mut seen: Vec<_> =
+        rule.watches.iter().zip(sums).enumerate().map(|(watch, (of, sum))| observation(rule, of, sum, gauge(watch), at, scratch)).collect();
+    for (watch, of) in rule.watches.iter().enumerate() {
+        if let Statistic::Ratio { above, below, .. } = of.statistic {
+            let (over, under) = (&seen[above], &seen[below]);
+            let value = over.value.zip(under.value).filter(|(_, under)| *under > 0.0).map(|(over, under)| over / under);
+            let value = value.filter(|_| under.calls >= of.at_least);
+            let limits = value.unwrap_or_default();
+            let drifted = value.zip(of.expect).and_then(|(value, range)| outside(value, range));
+            let (holds, calls) = (over.calls, under.calls);
+            seen[watch] = Observation { value, holds, calls, low: limits, high: limits, expected: of.expect, drifted, ..Observation::default() };
+        }
+    }
+    seen
+}
 
 /// One watch over its window, as of tick `at`.
-pub(crate) fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at: u32, scratch: &mut Quantiles) -> Observation {
+fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at: u32, scratch: &mut Quantiles) -> Observation {
     let mut seen = Observation { expected: watch.expect, ..Observation::default() };
     let value = match (&watch.statistic, sum) {
+        (Statistic::Count(_), Sum::Ratio(ratio)) => {
+            (seen.holds, seen.calls) = (ratio.holds, ratio.applies);
+            Some(ratio.holds as f64)
+        }
         (_, Sum::Ratio(ratio)) => {
             (seen.holds, seen.calls) = (ratio.holds, ratio.applies);
             (ratio.applies > 0).then(|| ratio.holds as f64 / ratio.applies as f64)
         }
         (Statistic::Quantile(measure, q), Sum::Spread { count, buckets, .. }) => {
             (seen.holds, seen.calls) = (*count, *count);
-            scratch.of(buckets, [*q]).map(|[value]| value as f64 * measure.unit())
+            scratch.of(buckets, [*q]).map(|[value]| value as f64 * measure.step())
         }
         (Statistic::Mean(measure), Sum::Spread { count, sum, .. }) => {
             (seen.holds, seen.calls) = (*count, *count);
-            (*count > 0).then(|| *sum as f64 / *count as f64 * measure.unit())
+            (*count > 0).then(|| *sum as f64 / *count as f64 * measure.step())
+        }
+        (Statistic::Sum(measure), Sum::Spread { count, sum, .. }) => {
+            (seen.holds, seen.calls) = (*count, *count);
+            Some(*sum as f64 * measure.step())
         }
         (_, Sum::Spread { count, .. }) | (_, Sum::Calls(count)) => {
             (seen.holds, seen.calls) = (*count, *count);
             Some(*count as f64)
         }
+        (statistic, Sum::Each(labels)) => {
+            let calls = labels.values().map(|(calls, _)| calls).sum();
+            (seen.holds, seen.calls) = (calls, calls);
+            match statistic {
+                Statistic::Top(_, measure, n) => {
+                    seen.top = ranking(labels, measure.as_ref(), *n);
+                    seen.top.first().map(|first| first.value)
+                }
+                _ => Some(labels.len() as f64),
+            }
+        }
+        (_, Sum::None) => None,
     };
     seen.value = value.filter(|_| seen.calls >= watch.at_least);
-    (seen.low, seen.high) = match sum {
-        Sum::Ratio(ratio) => wilson(ratio.holds, ratio.applies),
+    (seen.low, seen.high) = match (&watch.statistic, sum) {
+        (Statistic::Rate(_), Sum::Ratio(ratio)) => wilson(ratio.holds, ratio.applies),
         _ => (value.unwrap_or_default(), value.unwrap_or_default()),
     };
     match gauge {
@@ -44,6 +85,22 @@ pub(crate) fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&
         None => seen.drifted = seen.value.zip(watch.expect).and_then(|(value, range)| outside(value, range)),
     }
     seen
+}
+
+/// The labels with the largest sum of a measure, or the most calls; those for which no series were left take part in the whole alone.
+fn ranking(labels: &BTreeMap<Box<str>, (u64, u128)>, measure: Option<&MeasureRef>, n: usize) -> Vec<Ranked> {
+    let amount = |(calls, sum): &(u64, u128)| measure.map_or(u128::from(*calls), |_| *sum);
+    let whole: u128 = labels.values().map(amount).sum();
+    let mut ranked: Vec<_> = labels.iter().filter(|(label, _)| label.as_ref() != OTHER).collect();
+    // By label where they are equal, which is the order they come in.
+    ranked.sort_by_key(|(_, sums)| std::cmp::Reverse(amount(sums)));
+    let one = |(label, sums): (&Box<str>, &(u64, u128))| Ranked {
+        label: label.to_string(),
+        value: amount(sums) as f64 * measure.map_or(1.0, MeasureRef::step),
+        share: if whole > 0 { amount(sums) as f64 / whole as f64 } else { 0.0 },
+        calls: sums.0,
+    };
+    ranked.into_iter().take(n).map(one).collect()
 }
 
 /// What a gauge adds: the learned range, and the drift it found.
@@ -65,12 +122,12 @@ pub(crate) fn usual(watch: &Watch, gauge: &Gauge, at: u32) -> Option<Range> {
     const QUANTILE_GUARD: f64 = 0.262;
     match &watch.statistic {
         Statistic::Quantile(measure, q) => {
-            let around = |away: f64| gauge.usual(expit(logit(*q) + away)).map(|value| value * measure.unit());
+            let around = |away: f64| gauge.usual(expit(logit(*q) + away)).map(|value| value * measure.step());
             Some(Range { low: around(-QUANTILE_GUARD)?, high: around(QUANTILE_GUARD)? })
         }
-        Statistic::Mean(_) => None,
-        Statistic::Rate(_) => gauge.standing(at).expected.map(|range| Range { low: range.low, high: range.high }),
-        Statistic::Volume => {
+        Statistic::Mean(_) | Statistic::Sum(_) | Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..) => None,
+        Statistic::Rate(_) => gauge.standing(at).expected,
+        Statistic::Volume | Statistic::Count(_) => {
             let ticks = watch.window.millis() as f64 / TICK.millis() as f64;
             gauge.standing(at).expected.map(|range| Range { low: range.low * ticks, high: range.high * ticks })
         }
@@ -84,7 +141,7 @@ fn drift(watch: &Watch, gauge: &Gauge, firing: &Firing, scale: Scale, base: f64)
         Scale::Factor => libm::exp(firing.distance),
     };
     let beyond = match &watch.statistic {
-        Statistic::Quantile(measure, _) | Statistic::Mean(measure) => gauge.edge_value().map(|value| value as f64 * measure.unit()),
+        Statistic::Quantile(measure, _) | Statistic::Mean(measure) => gauge.edge_value().map(|value| value as f64 * measure.step()),
         _ => None,
     };
     Drift {
@@ -118,7 +175,7 @@ pub(crate) fn condition(rule: &Rule, observations: &[Observation], told: bool) -
         return Condition::Clear;
     }
     let summary = sentence(&rule.watches, observations).unwrap_or_else(|| "outside its expected range".to_owned());
-    Condition::Breach { summary, severity: rule.severity }
+    Condition::Breach { summary, severity: rule.severity, labels: Vec::new() }
 }
 
 /// The condition of a rule with an objective.
@@ -136,7 +193,7 @@ pub(crate) fn burning(rule: &Rule, objective: &Objective, burning: Option<Burnin
         percent(objective.target),
         objective.over,
     );
-    Condition::Breach { summary, severity: rule.severity }
+    Condition::Breach { summary, severity: rule.severity, labels: Vec::new() }
 }
 
 /// Says of a node that is told, or a group whose value is outside its range, what is wrong with it.
@@ -149,6 +206,7 @@ fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
         format!("{side} the {word} {} to {}", written(watch, range.low), written(watch, range.high))
     });
     Some(match (seen.drift, &watch.statistic) {
+        (Some(drift), Statistic::Count(_)) => format!("{what} is {} times the usual", model::show::number(drift.size)),
         (Some(drift), Statistic::Rate(_)) => {
             let range = range.unwrap_or_else(|| format!("{side} what is usual"));
             format!("{what} is about {}, {range}", model::show::percent(drift.size))
@@ -157,10 +215,15 @@ fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
             let beyond = drift.beyond.or(watch.expect.map(|range| range.high)).unwrap_or_default();
             let shares = (model::show::percent(drift.size), model::show::percent(drift.usual));
             let usually = if watch.expect.is_some() { "at most" } else { "usually" };
-            format!("{what} has moved: {} of calls are above {}, {usually} {}", shares.0, model::show::measure(*measure, beyond), shares.1)
+            format!("{what} has moved: {} of calls are above {}, {usually} {}", shares.0, measure.unit().show(beyond), shares.1)
         }
         (Some(drift), Statistic::Volume) => format!("{what} come at {} times the usual rate", model::show::number(drift.size)),
-        (None, _) => {
+        (_, Statistic::Top(..)) if !seen.top.is_empty() => {
+            let first = &seen.top[0];
+            let (value, share) = (written(watch, first.value), model::show::percent(first.share));
+            format!("{what}: {} has {value}, {share} of all, {}", first.label, range.unwrap_or_else(|| format!("{side} what is expected")))
+        }
+        (_, _) => {
             let value = seen.value.map_or("n/a".to_owned(), |value| written(watch, value));
             format!("{what} {value} is {}", range.unwrap_or_else(|| format!("{side} what is expected")))
         }
@@ -169,11 +232,7 @@ fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
 
 /// A value of this watch for people: `3.1 %`, `230 ms`, `$0.0031`, `412`.
 pub(crate) fn written(watch: &Watch, value: f64) -> String {
-    match &watch.statistic {
-        Statistic::Rate(_) => model::show::percent(value),
-        Statistic::Quantile(measure, _) | Statistic::Mean(measure) => model::show::measure(*measure, value),
-        Statistic::Volume => model::show::number(value),
-    }
+    watch.statistic.unit().show(value)
 }
 
 /// Whichever of two observations lies further outside its expected range, or has the larger value where there is none.

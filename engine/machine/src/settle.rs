@@ -9,12 +9,12 @@ use crate::alert::{Alert, Condition, Next, State, next};
 use crate::effect::{CheckRequest, Effect, Hit, Notification, Observed, Reason};
 use crate::environment::Environment;
 use crate::ledger::Ledger;
-use crate::observe::{burning, condition, observation, worse};
+use crate::observe::{burning, condition, observations, worse};
 use crate::tree::{kind, number};
 use crate::window::{Sum, watches_environment};
 use model::plan::{Decides, NoData, Plan, Rule, Statistic, TICK, fingerprint};
-use model::window::{Checked, GroupView, Observation};
-use model::{Labels, Quantiles, Timestamp};
+use model::window::{Checked, Fire, GroupView, Observation};
+use model::{Labels, Quantiles, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,11 +61,11 @@ impl Environment {
     pub(crate) fn decide(&mut self, plan: &Plan, at: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         let certain = self.waiting.is_empty();
         let mut rules = Vec::new();
-        for (index, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, &self.name)) {
+        for (index, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, &self.name) && looks(rule, at)) {
             let mut groups: Vec<GroupTick> = Vec::new();
             for labels in self.listed(rule, index) {
                 let Some(sums) = self.sums(rule, index, &labels) else { continue };
-                let empty = sums.iter().all(Sum::is_empty);
+                let empty = silent(rule, &sums);
                 // `no_data` speaks of groups, not of their parents.
                 let parent = labels.len() < rule.group_by.len();
                 if empty && (parent || rule.no_data != NoData::Alert) {
@@ -73,12 +73,9 @@ impl Environment {
                 }
                 let tree = &self.trees.rules[index];
                 let gauges = tree.nodes.get(&labels).map(|node| &node.gauges);
-                let observe = |(watch, sum): (usize, &Sum)| {
-                    let gauge = gauges.and_then(|gauges| gauges[watch].as_ref());
-                    observation(rule, &rule.watches[watch], sum, gauge, number(at), scratch)
-                };
-                let observations: Vec<_> = sums.iter().enumerate().map(observe).collect();
-                let unknown = empty || observations.iter().all(|seen| seen.value.is_none());
+                let observations = observations(rule, &sums, gauges.map(Vec::as_slice), number(at), scratch);
+                let known = rule.watches.iter().zip(&observations).any(|(watch, seen)| !watch.part && seen.value.is_some());
+                let unknown = empty || !known;
                 if parent && unknown {
                     continue;
                 }
@@ -153,6 +150,7 @@ impl Environment {
         for tick in &closed.rules {
             let view = |group: &GroupTick| GroupView {
                 environment: self.name.clone(),
+                at: closed.at,
                 labels: group.labels.clone(),
                 observations: group.observations.clone(),
             };
@@ -173,7 +171,9 @@ impl Environment {
         for (group, result) in asked.zip(results) {
             group.condition = Some(match result {
                 Checked::Quiet => Condition::Clear,
-                Checked::Fire(fire) => Condition::Breach { summary: fire.summary, severity: fire.severity.unwrap_or(plan.rules[rule].severity) },
+                Checked::Fire(Fire { summary, severity, labels }) => {
+                    Condition::Breach { summary, severity: severity.unwrap_or(plan.rules[rule].severity), labels }
+                }
                 Checked::Failed(_) => {
                     *ledger.check_failures.entry(plan.rules[rule].name.clone()).or_default() += 1;
                     Condition::Failed
@@ -200,13 +200,21 @@ impl Environment {
     fn unmoved_by_silence(&self, plan: &Plan) -> bool {
         let lasts = |alert: &Alert| matches!(alert.state, State::Firing { clear: None, .. });
         let mut rules = self.alerts.iter().zip(&plan.rules);
-        rules.all(|(alerts, rule)| alerts.is_empty() || rule.no_data == NoData::Alert && alerts.values().all(lasts))
+        rules.all(|(alerts, rule)| alerts.is_empty() || rule.no_data == NoData::Alert && rule.repeat.is_none() && alerts.values().all(lasts))
     }
 
     fn settle_one(&mut self, plan: &Plan, at: Timestamp, rules: Vec<RuleTick>, effects: &mut Vec<Effect>) {
         let mut listed = rules.into_iter().peekable();
-        for (index, rule) in plan.rules.iter().enumerate() {
-            let mut groups = listed.next_if(|tick| tick.rule == index).map_or_else(Vec::new, |tick| tick.groups);
+        let mut ticks: Vec<_> = (0..plan.rules.len()).map(|index| listed.next_if(|tick| tick.rule == index).map(|tick| tick.groups)).collect();
+        // What others are a consequence of comes first, so that both can begin at one tick and one is told.
+        let (causes, consequences): (Vec<_>, Vec<_>) = (0..plan.rules.len()).partition(|index| plan.rules[*index].inhibit_by.is_empty());
+        for index in causes.into_iter().chain(consequences) {
+            let rule = &plan.rules[index];
+            // Between its looks a rule says nothing, not even that nothing is known.
+            if !looks(rule, at) {
+                continue;
+            }
+            let mut groups = ticks[index].take().unwrap_or_default();
             let unlisted = self.alerts[index].keys().filter(|labels| groups.binary_search_by(|group| group.labels.cmp(labels)).is_err());
             let unlisted: Vec<_> = unlisted.cloned().map(GroupTick::unknown).collect();
             if !unlisted.is_empty() {
@@ -214,30 +222,34 @@ impl Environment {
                 groups.sort_by(|a, b| a.labels.cmp(&b.labels));
             }
             for group in groups {
-                self.change(rule, index, at, group, effects);
+                self.change(plan, index, at, group, effects);
             }
         }
     }
 
-    fn change(&mut self, rule: &Rule, index: usize, at: Timestamp, group: GroupTick, effects: &mut Vec<Effect>) {
+    /// Whether an alert of a rule that this one is a consequence of fires for the same labels, as far as both have the same keys.
+    fn inhibited(&self, plan: &Plan, rule: &Rule, labels: &Labels) -> bool {
+        let causes = plan.rules.iter().zip(&self.alerts).filter(|(cause, _)| rule.inhibit_by.contains(&cause.name));
+        causes.into_iter().any(|(cause, alerts)| {
+            let mut firing = alerts.iter().filter(|(_, alert)| matches!(alert.state, State::Firing { .. }));
+            firing.any(|(theirs, _)| {
+                let mut shared = cause.group_by.iter().zip(theirs);
+                shared.all(|(key, label)| rule.group_by.iter().zip(labels).all(|(mine, own)| mine != key || own == label))
+            })
+        })
+    }
+
+    fn change(&mut self, plan: &Plan, index: usize, at: Timestamp, group: GroupTick, effects: &mut Vec<Effect>) {
+        let rule = &plan.rules[index];
         let condition = group.condition.expect("settled ticks are answered");
         let labels = group.labels;
-        let step = next(self.alerts[index].get(&labels), &condition, rule, at);
+        let mut step = next(self.alerts[index].get(&labels), &condition, rule, at);
+        if matches!(step, Next::BeginAndFire | Next::Fire) && self.inhibited(plan, rule, &labels) {
+            step = if step == Next::Fire { Next::Stay } else { Next::Begin };
+        }
         if matches!(step, Next::Begin | Next::BeginAndFire) {
             let id = alert_id(rule, &self.name, &labels, at);
-            let begun = Alert {
-                id,
-                began: at,
-                state: State::Pending,
-                severity: rule.severity,
-                summary: String::new(),
-                observations: Vec::new(),
-                worst: None,
-                heard: at,
-                examples: Vec::new(),
-                hit: Vec::new(),
-            };
-            self.alerts[index].insert(labels.clone(), begun);
+            self.alerts[index].insert(labels.clone(), Alert::begun(id, at, rule.severity));
         }
         let Some(alert) = self.alerts[index].get_mut(&labels) else { return };
         if !matches!(condition, Condition::Unknown | Condition::Failed) {
@@ -249,20 +261,30 @@ impl Environment {
             }
         }
         match condition {
-            Condition::Breach { summary, severity } => {
-                (alert.summary, alert.severity) = (summary, severity);
-                if let Some(seen) = alert.observations.iter().copied().reduce(|a, b| worse(Some(a), b)) {
-                    alert.worst = Some(worse(alert.worst, seen));
+            Condition::Breach { summary, severity, labels } => {
+                (alert.summary, alert.severity, alert.labels) = (summary, severity, labels);
+                if let Some(seen) = alert.observations.iter().cloned().reduce(|a, b| worse(Some(a), b)) {
+                    alert.worst = Some(worse(alert.worst.take(), seen));
                 }
             }
             Condition::Unknown if alert.summary.is_empty() => alert.summary = "no data".to_owned(),
             _ => {}
         }
+        let tell = |alert: &Alert, reason| Effect::Notify(notification(rule, &self.name, &labels, alert, reason, at));
         match step {
-            Next::Nothing | Next::Begin | Next::Stay => {}
+            Next::Nothing | Next::Begin => {}
+            Next::Stay => {
+                if let State::Firing { told, .. } = &mut alert.state
+                    && rule.repeat.is_some_and(|repeat| at.since(*told) >= repeat)
+                {
+                    *told = at;
+                    alert.repeats += 1;
+                    effects.push(tell(alert, Reason::Repeated));
+                }
+            }
             Next::BeginAndFire | Next::Fire => {
-                alert.state = State::Firing { since: at, clear: None };
-                effects.push(Effect::Notify(notification(rule, &self.name, &labels, alert, Reason::Fired, at)));
+                alert.state = State::Firing { since: at, clear: None, told: at };
+                effects.push(tell(alert, Reason::Fired));
             }
             Next::Clearing | Next::Again => {
                 if let State::Firing { clear, .. } = &mut alert.state {
@@ -273,7 +295,7 @@ impl Environment {
                 self.alerts[index].remove(&labels);
             }
             Next::End(reason) => {
-                effects.push(Effect::Notify(notification(rule, &self.name, &labels, alert, reason, at)));
+                effects.push(tell(alert, reason));
                 self.alerts[index].remove(&labels);
             }
         }
@@ -310,8 +332,8 @@ impl Environment {
         for (start, slice) in self.slices.iter().rev() {
             for (watch_at, number) in &members {
                 let watch = &rule.watches[usize::from(*watch_at)];
-                let Statistic::Rate(signal) = &watch.statistic else { continue };
-                if *start < at - watch.window {
+                let Some(signal) = watch.statistic.signal() else { continue };
+                if watch.offset > Span::ZERO || *start < at - watch.window {
                     continue;
                 }
                 let Some(cell) = slice.cells.get(&(watch.grouping as u16, *number)) else { continue };
@@ -330,6 +352,19 @@ impl Environment {
     }
 }
 
+/// Whether no watch of the rule has calls in its window. Those of the past alone are no reason to look.
+fn silent(rule: &Rule, sums: &[Sum]) -> bool {
+    rule.watches.iter().zip(sums).filter(|(watch, _)| !watch.part).all(|(watch, sum)| match watch.statistic {
+        Statistic::Ratio { above, below, .. } => sums[above].is_empty() && sums[below].is_empty(),
+        _ => sum.is_empty(),
+    })
+}
+
+/// Whether a rule looks at windows that end at `at`.
+fn looks(rule: &Rule, at: Timestamp) -> bool {
+    at.floor(rule.every) == at
+}
+
 /// Rule, group and the tick it began, in 16 hexadecimal digits.
 fn alert_id(rule: &Rule, environment: &str, labels: &Labels, began: Timestamp) -> String {
     let (text, began) = (format!("{:016x}", rule.fingerprint), began.to_string());
@@ -338,24 +373,25 @@ fn alert_id(rule: &Rule, environment: &str, labels: &Labels, began: Timestamp) -
     format!("{:016x}", fingerprint(&parts))
 }
 
-/// What is told about an alert. Its id is the alert's and the reason: each reason is given at most once in an alert's life.
+/// What is told about an alert. Its id is the alert's and the reason.
 pub(crate) fn notification(rule: &Rule, environment: &str, labels: &Labels, alert: &Alert, reason: Reason, at: Timestamp) -> Notification {
     let fired = match alert.state {
         State::Firing { since, .. } => since,
         State::Pending => at,
     };
-    let observed = rule.watches.iter().zip(&alert.observations).map(|(watch, observation)| Observed {
+    let shown = rule.watches.iter().zip(&alert.observations).filter(|(watch, _)| !watch.part);
+    let observed = shown.map(|(watch, observation)| Observed {
         watch: watch.name.clone(),
         what: watch.statistic.describe(),
+        unit: watch.statistic.unit(),
         window: watch.window.to_string(),
-        of_what: match &watch.statistic {
-            Statistic::Rate(model::plan::SignalRef::BuiltIn(signal)) => signal.of_what().to_owned(),
-            _ => "calls".to_owned(),
-        },
-        observation: *observation,
+        of_what: watch.statistic.of_what().to_owned(),
+        observation: observation.clone(),
     });
+    // Each reason is given once in an alert's life, but for repeats.
+    let ordinal = if reason == Reason::Repeated { format!("-{}", alert.repeats) } else { String::new() };
     Notification {
-        id: format!("{}-{}", alert.id, reason.name()),
+        id: format!("{}-{}{ordinal}", alert.id, reason.name()),
         reason,
         at,
         alert_id: alert.id.clone(),
@@ -367,7 +403,10 @@ pub(crate) fn notification(rule: &Rule, environment: &str, labels: &Labels, aler
         observed: observed.collect(),
         began: alert.began,
         fired,
-        worst: alert.worst,
+        worst: alert.worst.clone(),
+        labels: alert.labels.clone(),
+        actions: rule.actions.clone(),
+        owner: rule.owner.clone(),
         examples: alert.examples.clone(),
         hit: alert.hit.clone(),
         channel: rule.channel.clone(),

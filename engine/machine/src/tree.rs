@@ -236,9 +236,10 @@ impl Tree {
         let kinds: Vec<_> = rule.watches.iter().map(|watch| kind(rule, watch)).collect();
         let mut sums = self.roll_up(rule);
         if kinds.contains(&Some(Kind::Volume)) {
-            let heard: BTreeSet<_> = sums.iter().map(|(labels, _)| labels.clone()).collect();
-            let silent = self.nodes.keys().filter(|labels| !heard.contains(*labels));
-            sums.extend(silent.map(|labels| (labels.clone(), rule.watches.iter().map(|watch| Sum::new(rule, watch)).collect())));
+            let silent = self.nodes.keys().filter(|labels| sums.binary_search_by(|(heard, _)| heard.cmp(labels)).is_err());
+            let nothing = |labels: &Labels| (labels.clone(), rule.watches.iter().map(|watch| Sum::new(rule, watch)).collect());
+            let silent: Vec<_> = silent.map(nothing).collect();
+            sums.extend(silent);
             sums.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         let paused = |labels: &Labels, told: &BTreeSet<Labels>| told.iter().any(|told| told.len() > labels.len() && told.starts_with(labels));
@@ -282,8 +283,7 @@ impl Tree {
                     });
                     gauge.tick(at, counts, reference);
                     if gauge.detector().firing().is_none() && gauge.detector().evidence() > 0.0 {
-                        gauge.hold_threshold(at, ticks);
-                        let share = gauge.detector().evidence() / gauge.detector().threshold(at, ticks);
+                        let share = gauge.detector().evidence() / gauge.hold_threshold(at, ticks);
                         if share >= TOGETHER_MIN {
                             say(Near { labels: labels.clone(), watch, share });
                         }
@@ -551,13 +551,15 @@ impl Sum {
             }
             (Self::Events { calls, events }, Part::Spread(at)) => {
                 let (Statistic::Quantile(measure, _), Some(range)) = (&watch.statistic, watch.expect) else { return };
-                let high = range.high / measure.unit();
+                let high = range.high / measure.step();
                 let spread = &cell.distributions[at];
                 *calls += spread.count;
                 *events += spread.buckets.iter().filter(|(bucket, _)| bucket.lowest() as f64 > high).map(|(_, count)| count).sum::<u64>();
             }
             (Self::Values(buckets), Part::Spread(at)) => buckets.add(&cell.distributions[at].buckets),
             (Self::Calls(calls), Part::Calls) => *calls += cell.calls,
+            // Of a count, the calls that show the signal.
+            (Self::Calls(calls), Part::Ratio(at)) => *calls += cell.ratios[at].holds,
             _ => {}
         }
     }
@@ -577,7 +579,7 @@ impl Sum {
 
 /// How a watch is gauged; `None`: it is compared by its value, or an objective's budget.
 pub(crate) fn kind(rule: &Rule, watch: &Watch) -> Option<Kind> {
-    if matches!(rule.decides, Decides::Burn(_)) {
+    if matches!(rule.decides, Decides::Burn(_)) || watch.part {
         return None;
     }
     match (&watch.statistic, watch.expect) {
@@ -586,8 +588,9 @@ pub(crate) fn kind(rule: &Rule, watch: &Watch) -> Option<Kind> {
         // At most 1 - q of the calls may lie above what the q-quantile is expected to be at most.
         (Statistic::Quantile(_, q), Some(range)) if range.low <= 0.0 => Some(Kind::Limited { low: 0.0, high: 1.0 - q }),
         (Statistic::Quantile(..) | Statistic::Mean(_), None) => Some(Kind::Values),
-        (Statistic::Volume, None) => Some(Kind::Volume),
-        (Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume, Some(_)) => None,
+        (Statistic::Volume | Statistic::Count(_), None) => Some(Kind::Volume),
+        (Statistic::Sum(_) | Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..), _) => None,
+        (Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume | Statistic::Count(_), Some(_)) => None,
     }
 }
 

@@ -1,21 +1,33 @@
 //! Running sums of the watches: one per rule, group and watch, kept by adding what comes and taking away what leaves the window.
 //!
 //! Everything here is derived from the slices and the plan, so it is rebuilt after a restart rather than written. Sums are integers; what is taken
-//! away is exactly what was added.
+//! away is exactly what was added. A window of the past (the same watch a day earlier) gets its calls when its end passes them.
 
 use crate::environment::Slice;
 use model::fold::{Cell, Ratio};
 use model::plan::{Plan, Rule, Statistic, Watch};
 use model::{Buckets, Labels, Span, Timestamp};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
     /// By grouping and group number: what a cell of that group adds to.
     targets: Vec<Vec<Vec<Target>>>,
     pub rules: Vec<RuleGroups>,
-    /// Distinct windows, and the start of the first slice that each still holds.
-    lows: Vec<(Span, Timestamp)>,
+    /// Distinct windows.
+    reaches: Vec<Reach>,
+}
+
+/// Where a window lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    span: Span,
+    /// It ends so long before now.
+    offset: Span,
+    /// It holds the slices that start in `low..high`. A window that ends now takes whatever comes.
+    low: Timestamp,
+    high: Option<Timestamp>,
 }
 
 /// The groups of one rule, by their labels.
@@ -38,8 +50,16 @@ pub(crate) struct RuleGroup {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sum {
     Ratio(Ratio),
-    Spread { count: u64, sum: u128, buckets: Buckets },
+    Spread {
+        count: u64,
+        sum: u128,
+        buckets: Buckets,
+    },
     Calls(u64),
+    /// By label: calls, and the sum of the measure.
+    Each(BTreeMap<Box<str>, (u64, u128)>),
+    /// A ratio has no sum of its own.
+    None,
 }
 
 #[derive(Clone, Debug)]
@@ -47,9 +67,13 @@ struct Target {
     rule: u16,
     watch: u16,
     slot: usize,
-    /// Index into `lows`.
+    /// Index into `reaches`.
     window: usize,
     part: Part,
+    /// Of a watch over the labels of a key: the label of this group.
+    label: Box<str>,
+    /// Whether gauges hear of it, too.
+    gauged: bool,
 }
 
 /// What of a cell is summed.
@@ -58,14 +82,18 @@ pub(crate) enum Part {
     Ratio(usize),
     Spread(usize),
     Calls,
+    /// Calls by label, and the sum of a measure where there is one.
+    Each(Option<usize>),
 }
 
 impl Sum {
     pub fn empty(watch: &Watch) -> Self {
         match watch.statistic {
-            Statistic::Rate(_) => Self::Ratio(Ratio::default()),
-            Statistic::Quantile(..) | Statistic::Mean(_) => Self::Spread { count: 0, sum: 0, buckets: Buckets::default() },
+            Statistic::Rate(_) | Statistic::Count(_) => Self::Ratio(Ratio::default()),
+            Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Sum(_) => Self::Spread { count: 0, sum: 0, buckets: Buckets::default() },
             Statistic::Volume => Self::Calls(0),
+            Statistic::Distinct(_) | Statistic::Top(..) => Self::Each(BTreeMap::new()),
+            Statistic::Ratio { .. } => Self::None,
         }
     }
 
@@ -74,6 +102,8 @@ impl Sum {
             Self::Ratio(ratio) => ratio.applies == 0,
             Self::Spread { count, .. } => *count == 0,
             Self::Calls(calls) => *calls == 0,
+            Self::Each(labels) => labels.is_empty(),
+            Self::None => true,
         }
     }
 
@@ -90,12 +120,18 @@ impl Sum {
                 buckets.add(others);
             }
             (Self::Calls(mine), Self::Calls(theirs)) => *mine += theirs,
+            (Self::Each(mine), Self::Each(theirs)) => {
+                for (label, (calls, amount)) in theirs {
+                    let sum = mine.entry(label.clone()).or_default();
+                    *sum = (sum.0 + calls, sum.1 + amount);
+                }
+            }
             _ => {}
         }
     }
 
-    fn add(&mut self, part: Part, cell: &Cell) {
-        match (self, part) {
+    fn add(&mut self, target: &Target, cell: &Cell) {
+        match (self, target.part) {
             (Self::Ratio(mine), Part::Ratio(at)) => {
                 mine.holds += cell.ratios[at].holds;
                 mine.applies += cell.ratios[at].applies;
@@ -106,12 +142,17 @@ impl Sum {
                 buckets.add(&cell.distributions[at].buckets);
             }
             (Self::Calls(mine), Part::Calls) => *mine += cell.calls,
+            // Calls without the key are nobody's.
+            (Self::Each(labels), Part::Each(measure)) if !target.label.is_empty() => {
+                let sum = labels.entry(target.label.clone()).or_default();
+                *sum = (sum.0 + cell.calls, sum.1 + measure.map_or(0, |at| cell.distributions[at].sum));
+            }
             _ => {}
         }
     }
 
-    fn subtract(&mut self, part: Part, cell: &Cell) {
-        match (self, part) {
+    fn subtract(&mut self, target: &Target, cell: &Cell) {
+        match (self, target.part) {
             (Self::Ratio(mine), Part::Ratio(at)) => {
                 mine.holds -= cell.ratios[at].holds;
                 mine.applies -= cell.ratios[at].applies;
@@ -122,37 +163,68 @@ impl Sum {
                 buckets.subtract(&cell.distributions[at].buckets);
             }
             (Self::Calls(mine), Part::Calls) => *mine -= cell.calls,
+            (Self::Each(labels), Part::Each(measure)) if !target.label.is_empty() => {
+                let sum = labels.get_mut(&target.label).expect("only what was added is taken away");
+                *sum = (sum.0 - cell.calls, sum.1 - measure.map_or(0, |at| cell.distributions[at].sum));
+                if sum.0 == 0 {
+                    labels.remove(&target.label);
+                }
+            }
             _ => {}
         }
+    }
+}
+
+impl Reach {
+    fn new(watch: &Watch, end: Timestamp, slice: Span) -> Self {
+        let mut reach = Self { span: watch.window, offset: watch.offset, low: end, high: (watch.offset > Span::ZERO).then_some(end) };
+        reach.move_to(end, slice);
+        reach
+    }
+
+    fn move_to(&mut self, end: Timestamp, slice: Span) {
+        let edge = |age: Span| (end - age).floor(width_at(age, slice));
+        self.low = edge(Span::from_millis(self.span.millis() + self.offset.millis()));
+        self.high = self.high.map(|_| edge(self.offset));
+    }
+
+    fn holds(&self, slice: Timestamp) -> bool {
+        slice >= self.low && self.high.is_none_or(|high| slice < high)
     }
 }
 
 impl Windows {
     /// Empty sums; `tick` is the start of the open tick.
     pub fn new(plan: &Plan, tick: Timestamp) -> Self {
-        let mut spans: Vec<Span> = plan.rules.iter().flat_map(|rule| &rule.watches).map(|watch| watch.window).collect();
-        spans.sort_unstable();
-        spans.dedup();
-        Self {
-            targets: vec![Vec::new(); plan.groupings.len()],
-            rules: vec![RuleGroups::default(); plan.rules.len()],
-            lows: spans.into_iter().map(|span| (span, tick - span)).collect(),
-        }
+        let watches = plan.rules.iter().flat_map(|rule| &rule.watches).filter(|watch| watch.statistic.counts());
+        let mut reaches: Vec<_> = watches.map(|watch| Reach::new(watch, tick, plan.windows.slice)).collect();
+        reaches.sort_unstable();
+        reaches.dedup();
+        Self { targets: vec![Vec::new(); plan.groupings.len()], rules: vec![RuleGroups::default(); plan.rules.len()], reaches }
     }
 
     /// A group that will get cells from now on.
     pub fn enroll(&mut self, plan: &Plan, environment: &str, grouping: u16, number: u32, labels: &Labels) {
         let mut targets = Vec::new();
         for (rule_at, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, environment)) {
-            for (watch_at, watch) in rule.watches.iter().enumerate().filter(|(_, watch)| watch.grouping == usize::from(grouping)) {
+            let mine = |watch: &Watch| watch.statistic.counts() && watch.grouping == usize::from(grouping);
+            for (watch_at, watch) in rule.watches.iter().enumerate().filter(|(_, watch)| mine(watch)) {
                 if !watch.only.iter().all(|(at, values)| values.contains(&labels[*at])) {
                     continue;
                 }
                 let projected: Labels = watch.projection.iter().map(|at| labels[*at].clone()).collect();
                 let slot = self.rules[rule_at].slot(rule, projected);
                 self.rules[rule_at].groups[slot].as_mut().expect("the slot was just found or made").members.push((watch_at as u16, number));
-                let window = self.lows.iter().position(|(span, _)| *span == watch.window).expect("every watch's window is in the list");
-                targets.push(Target { rule: rule_at as u16, watch: watch_at as u16, slot, window, part: part(plan, watch) });
+                let window = self.reaches.iter().position(|reach| (reach.span, reach.offset) == (watch.window, watch.offset));
+                targets.push(Target {
+                    rule: rule_at as u16,
+                    watch: watch_at as u16,
+                    slot,
+                    window: window.expect("every watch's window is in the list"),
+                    part: part(plan, watch),
+                    label: watch.each.map_or("", |at| labels[at].as_str()).into(),
+                    gauged: !watch.part,
+                });
             }
         }
         let by_number = &mut self.targets[usize::from(grouping)];
@@ -180,27 +252,40 @@ impl Windows {
     pub fn add(&mut self, grouping: u16, number: u32, slice: Timestamp, cell: &Cell, mut heard: impl FnMut(usize, usize, &Labels, Part)) {
         for target in &self.targets[usize::from(grouping)][number as usize] {
             let group = self.rules[usize::from(target.rule)].groups[target.slot].as_mut().expect("a target keeps its slot");
-            if slice >= self.lows[target.window].1 {
-                group.sums[usize::from(target.watch)].add(target.part, cell);
+            if self.reaches[target.window].holds(slice) {
+                group.sums[usize::from(target.watch)].add(target, cell);
             }
-            heard(usize::from(target.rule), usize::from(target.watch), &group.labels, target.part);
+            if target.gauged {
+                heard(usize::from(target.rule), usize::from(target.watch), &group.labels, target.part);
+            }
         }
     }
 
-    /// Moves every window so that it ends at `end`.
-    pub fn expire(&mut self, slices: &BTreeMap<Timestamp, Slice>, end: Timestamp) {
-        for window in 0..self.lows.len() {
-            let (span, low) = self.lows[window];
-            let new_low = end - span;
-            if new_low <= low {
-                continue;
+    /// Moves every window so that it ends at `end`, or its offset before it.
+    pub fn expire(&mut self, slices: &BTreeMap<Timestamp, Slice>, end: Timestamp, slice: Span) {
+        for window in 0..self.reaches.len() {
+            let old = self.reaches[window];
+            let mut new = old;
+            new.move_to(end, slice);
+            // Calls come into a window of the past before others leave it, so that a jump takes away nothing that was not added.
+            if let (Some(from), Some(to)) = (old.high, new.high)
+                && from < to
+            {
+                self.pass(slices, from..to, window, Sum::add);
             }
-            for ((grouping, number), cell) in slices.range(low..new_low).flat_map(|(_, slice)| &slice.cells) {
-                for target in self.targets[usize::from(*grouping)][*number as usize].iter().filter(|target| target.window == window) {
-                    self.rules[usize::from(target.rule)].sum(target).subtract(target.part, cell);
-                }
+            if old.low < new.low {
+                self.pass(slices, old.low..new.low, window, Sum::subtract);
             }
-            self.lows[window].1 = new_low;
+            self.reaches[window] = Reach { low: new.low.max(old.low), high: new.high.max(old.high), ..new };
+        }
+    }
+
+    /// Gives the cells of these slices to the sums of one window.
+    fn pass(&mut self, slices: &BTreeMap<Timestamp, Slice>, range: Range<Timestamp>, window: usize, give: fn(&mut Sum, &Target, &Cell)) {
+        for ((grouping, number), cell) in slices.range(range).flat_map(|(_, slice)| &slice.cells) {
+            for target in self.targets[usize::from(*grouping)][*number as usize].iter().filter(|target| target.window == window) {
+                give(self.rules[usize::from(target.rule)].sum(target), target, cell);
+            }
         }
     }
 }
@@ -242,11 +327,31 @@ pub(crate) fn watches_environment(rule: &Rule, environment: &str) -> bool {
 
 fn part(plan: &Plan, watch: &Watch) -> Part {
     let grouping = &plan.groupings[watch.grouping];
+    let measure = || watch.statistic.measure().and_then(|measure| grouping.measures.iter().position(|m| m == measure));
     match &watch.statistic {
-        Statistic::Rate(signal) => Part::Ratio(grouping.signals.iter().position(|s| s == signal).expect("the plan put the signal there")),
-        Statistic::Quantile(measure, _) | Statistic::Mean(measure) => {
-            Part::Spread(grouping.measures.iter().position(|m| m == measure).expect("the plan put the measure there"))
+        Statistic::Rate(signal) | Statistic::Count(signal) => {
+            Part::Ratio(grouping.signals.iter().position(|s| s == signal).expect("the plan put the signal there"))
         }
-        Statistic::Volume => Part::Calls,
+        Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Sum(_) => Part::Spread(measure().expect("the plan put the measure there")),
+        Statistic::Volume | Statistic::Ratio { .. } => Part::Calls,
+        Statistic::Distinct(_) | Statistic::Top(..) => Part::Each(measure()),
+    }
+}
+
+/// Slices older than this are kept as minutes, and then as hours, in memory as in the store; a window that reaches further back begins on a whole one.
+/// A day and the longest window of a day before are in minutes still.
+pub const MINUTES_AFTER: Span = Span::from_secs(2 * 3600);
+pub const HOURS_AFTER: Span = Span::from_secs(31 * 3600);
+pub(crate) const MINUTE: Span = Span::from_secs(60);
+pub(crate) const HOUR: Span = Span::from_secs(3600);
+
+/// How wide slices of this age are.
+pub(crate) fn width_at(age: Span, slice: Span) -> Span {
+    if age > HOURS_AFTER {
+        HOUR
+    } else if age > MINUTES_AFTER {
+        MINUTE
+    } else {
+        slice
     }
 }

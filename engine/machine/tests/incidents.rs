@@ -149,7 +149,7 @@ impl Oracle {
 fn one_broken_group_of_sixty_is_told_of_with_its_beginning() {
     const SEEDS: u64 = 50;
     let (p0, p1) = (0.002, 0.01);
-    // Measured on a hundred days without an incident: one crossing a day over the sixty groups.
+    // Measured on twenty days of sixty groups without an incident: one crossing a day over all of them.
     let oracle_limit = calibrated(p0, p1);
     let (mut onsets, mut oracle_onsets, mut delays, mut best, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     for seed in 0..SEEDS {

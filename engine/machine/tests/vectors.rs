@@ -1,7 +1,7 @@
 //! The detector against vectors that an independent implementation wrote (`vectors/make.py`, of the standard library alone; rates.json is the
 //! prototype's): the same numbers within a relative 1e-9, and where Rust keeps sums in 32 bits, within 1e-5.
 
-use machine::drift::alternative::{BAD_WHEN_UP, FACTORS};
+use machine::drift::alternative::{BAD_WHEN_UP, FACTORS, uniform};
 use machine::drift::baseline::{Baseline, Expected, Reference, rate_learned};
 use machine::drift::detector::{Detector, Recovery, Scale};
 use machine::drift::dispersion::Dispersion;
@@ -124,12 +124,13 @@ fn correlated_calls_weigh_as_in_the_reference() {
     let ticks: Vec<(u64, u64)> = serde_json::from_value(golden["ticks"].clone()).expect("pairs of counts");
     let (base, bb) = (number(&golden["base_logit"]), &golden["bb"]);
     let (rho, phi, cap) = (number(&bb["rho"]), number(&bb["phi"]), number(&bb["cap"]));
-    let test = RateTest::new(RateNull { up: Some(base), down: Some(base), guard: number(&bb["se"]) });
+    let correlated = Correlated::new(RateNull { up: Some(base), down: Some(base), guard: number(&bb["se"]) }, rho);
     let mut detector = Detector::new(LN_ODDS.len());
     let mut trace = bb["trace"].as_array().expect("a trace").iter().peekable();
     for (at, (calls, failed)) in ticks.into_iter().enumerate().take(600) {
         if calls > 0 {
-            let llr = |k| test.beta_binomial(k, calls, failed, rho).map(|llr| (llr / phi).min(cap));
+            let together = correlated.evidence(calls, failed);
+            let llr = |k: usize| Some(together[k]).filter(|llr| !llr.is_nan()).map(|llr| (llr / phi).min(cap));
             detector.weigh(at as u32, &BAD_WHEN_UP, calls as f64, |_| failed as f64, llr);
         }
         if let Some(line) = trace.next_if(|line| number(&line[0]) as usize == at) {
@@ -221,7 +222,7 @@ fn distributions_weigh_fire_and_resolve_as_in_the_reference() {
                 events.next("resolve", at);
             }
         } else {
-            let weights = [1.0 / TILTS as f64; TILTS];
+            let weights = uniform::<TILTS>();
             detector.weigh(at, &weights, n, above, |k| Some(tilts.evidence(k, counts) / phi));
             detector.hold_threshold(at, 8640.0);
             if detector.evidence() >= detector.threshold(at, 8640.0) {
@@ -262,7 +263,7 @@ fn volumes_weigh_fire_and_resolve_as_in_the_reference() {
         let recovery = Recovery { scale: Scale::Factor, base: 0.0, phi, shape };
         let mut detector = Detector::new(FACTORS.len());
         let (mut events, mut trace) = (Events(list(&path["events"]).iter()), list(&path["trace"]).iter().peekable());
-        let weights = [1.0 / FACTORS.len() as f64; FACTORS.len()];
+        let weights = uniform::<{ FACTORS.len() }>();
         for (at, tick) in list(&path["ticks"]).iter().enumerate() {
             let (at, expected, x) = (at as u32, number(&tick[0]), number(&tick[1]));
             detector.moved_to(at, expected);
@@ -383,7 +384,7 @@ fn dispersion_is_measured_as_in_the_reference() {
             let rows: Vec<(u32, f64, f64, f64, f64)> = serde_json::from_value(hour["rows"].clone()).expect("residuals");
             let mut checks = list(&hour["checks"]).iter().peekable();
             for (i, (at, residual, variance, pairs, uncertain)) in rows.into_iter().enumerate() {
-                dispersion.add_uncertain(at, residual, variance, pairs, uncertain);
+                dispersion.add(at, residual, variance, pairs, uncertain);
                 if let Some(check) = checks.next_if(|check| number(&check[0]) == (i + 1) as f64) {
                     is(&dispersion, [&check[1], &check[2], &check[3]]);
                 }

@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rules;
 
-use model::plan::{Decides, Filter, NoData, Objective, Plan, RuleSpec, Statistic, Watch, WatchSpec, Windows};
+use model::plan::{Decides, Filter, NoData, Objective, Plan, RuleSpec, SignalRef, Statistic, Watch, WatchSpec, Windows};
 use model::window::{Checked, Fire, Observation};
 use model::{Buckets, FalseAlarms, Key, Measure, Quantiles, Signal, Span, Timestamp};
 use rules::{checked, expect, fold, held, no_data, rate, rule, watch};
@@ -120,11 +120,11 @@ impl Play {
     /// A check that fires when half of the calls failed, and fails itself when all did.
     fn answer(&mut self, asked: CheckRequest) {
         let results = asked.groups.iter().map(|group| {
-            let seen = group.observations[0];
+            let seen = &group.observations[0];
             match seen.holds * 2 {
                 failed if seen.calls > 0 && failed == seen.calls * 2 => Checked::Failed("all failed".to_owned()),
                 failed if seen.calls > 0 && failed >= seen.calls => {
-                    Checked::Fire(Fire { summary: format!("{} of {}", seen.holds, seen.calls), severity: None })
+                    Checked::Fire(Fire { summary: format!("{} of {}", seen.holds, seen.calls), severity: None, labels: Vec::new() })
                 }
                 _ => Checked::Quiet,
             }
@@ -491,84 +491,115 @@ fn a_call_from_the_year_one_does_not_make_the_machine_count_its_way_to_today() {
 struct Call {
     slice: Timestamp,
     stage: &'static str,
+    user: &'static str,
     failed: bool,
     latency: Option<u64>,
+}
+
+/// Where a window's edge lies: on a whole minute after two hours, and on a whole hour after thirty-one.
+fn edge(end: Timestamp, age: Span) -> Timestamp {
+    let width = match age.millis() / 1000 {
+        0..=7_200 => 1,
+        7_201..=111_600 => 60,
+        _ => 3_600,
+    };
+    (end - age).floor(Span::from_secs(width))
+}
+
+/// What a watch says of the calls in its window: numerator, denominator, value.
+fn expected(watch: &Watch, held: &[&Call]) -> (u64, u64, Option<f64>) {
+    let mut latencies: Vec<u64> = held.iter().filter_map(|call| call.latency).collect();
+    latencies.sort_unstable();
+    let (calls, failed, timed) = (held.len() as u64, held.iter().filter(|call| call.failed).count() as u64, latencies.len() as u64);
+    let by_calls = matches!(watch.statistic, Statistic::Top(_, None, _));
+    let mut by_user: BTreeMap<&str, u64> = BTreeMap::new();
+    for call in held.iter().filter(|call| !call.user.is_empty()) {
+        *by_user.entry(call.user).or_default() += if by_calls { 1 } else { call.latency.unwrap_or(0) };
+    }
+    let of_users = held.iter().filter(|call| !call.user.is_empty()).count() as u64;
+    match &watch.statistic {
+        Statistic::Rate(_) => (failed, calls, (calls > 0).then(|| failed as f64 / calls as f64)),
+        Statistic::Count(_) => (failed, calls, Some(failed as f64)),
+        Statistic::Volume => (calls, calls, Some(calls as f64)),
+        Statistic::Mean(_) => (timed, timed, (timed > 0).then(|| latencies.iter().sum::<u64>() as f64 / timed as f64)),
+        Statistic::Sum(_) => (timed, timed, Some(latencies.iter().sum::<u64>() as f64)),
+        Statistic::Distinct(_) => (of_users, of_users, Some(by_user.len() as f64)),
+        Statistic::Top(..) => (of_users, of_users, by_user.values().max().map(|most| *most as f64)),
+        Statistic::Quantile(_, q) => {
+            let mut buckets = Buckets::default();
+            latencies.iter().for_each(|latency| buckets.record(*latency));
+            let value = Quantiles::new().of(&buckets, [*q]).map(|[value]| value as f64);
+            if let Some(value) = value {
+                let exact = latencies[((q * latencies.len() as f64).ceil() as usize).max(1) - 1] as f64;
+                assert!((exact..=exact * 1.01 + 1.0).contains(&value), "{value} for {exact}");
+            }
+            (timed, timed, value)
+        }
+        Statistic::Ratio { .. } => panic!("it is compared with its parts"),
+    }
 }
 
 /// What a rule saw is what a sum over the calls themselves says.
 fn compare(seed: u64, plan: &Plan, counted: &[Call], asked: &CheckRequest) {
     let rule = &plan.rules[asked.rule];
-    let stages: BTreeSet<_> = counted.iter().map(|call| call.stage).collect();
-    // A group is looked at when any of its windows holds anything.
-    let has = |watch: &Watch, call: &Call| match watch.statistic {
-        Statistic::Rate(_) | Statistic::Volume => true,
-        Statistic::Mean(_) | Statistic::Quantile(..) => call.latency.is_some(),
+    let held = |watch: &Watch, stage: &str| -> Vec<&Call> {
+        let (from, to) = (edge(asked.at, watch.reach()), edge(asked.at, watch.offset));
+        let inside = |call: &&Call| call.stage == stage && call.slice >= from && (watch.offset == Span::ZERO || call.slice < to);
+        counted.iter().filter(inside).collect()
     };
-    let in_window = |watch: &Watch, call: &Call| call.slice >= asked.at - watch.window && has(watch, call);
-    let heard = stages.into_iter().filter(|stage| {
-        let calls = || counted.iter().filter(|call| call.stage == *stage);
-        rule.watches.iter().any(|watch| calls().any(|call| in_window(watch, call)))
-    });
+    // A group is looked at when any of its windows that end now holds anything.
+    let stages: BTreeSet<_> = counted.iter().map(|call| call.stage).collect();
+    let says = |watch: &Watch, stage: &str| !watch.part && watch.statistic.counts() && expected(watch, &held(watch, stage)).1 > 0;
+    let heard = stages.into_iter().filter(|stage| rule.watches.iter().any(|watch| says(watch, stage)));
     let heard: Vec<_> = heard.map(|stage| vec![stage.to_owned()]).collect();
     assert_eq!(asked.groups.iter().map(|group| group.labels.clone()).collect::<Vec<_>>(), heard, "seed {seed}: groups at {}", asked.at);
     for group in &asked.groups {
         for (watch, seen) in rule.watches.iter().zip(&group.observations) {
-            let held: Vec<_> = counted.iter().filter(|call| call.stage == group.labels[0] && call.slice >= asked.at - watch.window).collect();
-            let mut latencies: Vec<u64> = held.iter().filter_map(|call| call.latency).collect();
-            latencies.sort_unstable();
-            let (calls, failed) = (held.len() as u64, held.iter().filter(|call| call.failed).count() as u64);
-            let (holds, of, value) = match &watch.statistic {
-                Statistic::Rate(_) => (failed, calls, (calls > 0).then(|| failed as f64 / calls as f64)),
-                Statistic::Volume => (calls, calls, Some(calls as f64)),
-                Statistic::Mean(_) => {
-                    let count = latencies.len() as u64;
-                    (count, count, (count > 0).then(|| latencies.iter().sum::<u64>() as f64 / count as f64))
+            let of = |watch: &Watch| expected(watch, &held(watch, &group.labels[0]));
+            let (holds, calls, value) = match watch.statistic {
+                Statistic::Ratio { above, below, .. } => {
+                    let (above, below) = (of(&rule.watches[above]), of(&rule.watches[below]));
+                    let value = above.2.zip(below.2).filter(|(_, below)| *below > 0.0).map(|(above, below)| above / below);
+                    (above.1, below.1, value.filter(|_| below.1 >= watch.at_least))
                 }
-                Statistic::Quantile(_, q) => {
-                    let mut buckets = Buckets::default();
-                    latencies.iter().for_each(|latency| buckets.record(*latency));
-                    let value = Quantiles::new().of(&buckets, [*q]).map(|[value]| value as f64);
-                    if let Some(value) = value {
-                        let exact = latencies[((q * latencies.len() as f64).ceil() as usize).max(1) - 1] as f64;
-                        assert!((exact..=exact * 1.01 + 1.0).contains(&value), "seed {seed}: {value} for {exact}");
-                    }
-                    (latencies.len() as u64, latencies.len() as u64, value)
-                }
+                _ => of(watch),
             };
             // What the gauges say is tested with them.
-            let ours = Observation { value, holds, calls: of, ..*seen };
+            let ours = Observation { value: value.filter(|_| calls >= watch.at_least), holds, calls, ..seen.clone() };
             assert_eq!(*seen, ours, "seed {seed}: {} of {:?} at {}", watch.name, group.labels, asked.at);
+            if let Some(first) = seen.top.first() {
+                assert!(seen.top.len() <= 2 && Some(first.value) == seen.value && first.share <= 1.0, "seed {seed}: {:?}", seen.top);
+            }
         }
     }
 }
 
-#[test]
-fn windows_hold_what_the_calls_in_them_add_up_to() {
-    let statistics = vec![
-        watch("rate", rate(Signal::Error), 60),
-        watch("p90", Statistic::Quantile(Measure::LatencyMs, 0.9), 120),
-        watch("mean", Statistic::Mean(Measure::LatencyMs), 30),
-        watch("volume", Statistic::Volume, 10),
-    ];
+/// Streams with gaps of up to `gap_ms` between their calls.
+fn windows_hold_what_their_calls_add_up_to(statistics: Vec<WatchSpec>, seeds: u64, gap_ms: u64) -> usize {
     let plan = plan(vec![checked(0, rule("any", &[Key::Stage], statistics))]);
     let mut ticks = 0;
-    for seed in 0..40 {
+    for seed in 0..seeds {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut machine = Machine::new(plan.clone(), 0);
         let mut counted: Vec<Call> = Vec::new();
         let (mut stamp, mut clock) = (zero(), zero());
         for sequence in 1..400 {
-            stamp = stamp + Span::from_millis(if rng.u32(0..40) == 0 { rng.u64(0..200_000) } else { rng.u64(0..3_000) });
+            stamp = stamp + Span::from_millis(if rng.u32(0..40) == 0 { rng.u64(0..gap_ms) } else { rng.u64(0..3_000) });
             let time = stamp - Span::from_millis(if rng.u32(0..4) == 0 { rng.u64(0..70_000) } else { rng.u64(0..2_000) });
             let call = Call {
                 slice: time.floor(plan.windows.slice),
                 stage: ["a", "b", "c"][rng.usize(0..3)],
+                user: ["", "u", "v", "w"][rng.usize(0..4)],
                 failed: rng.bool(),
                 latency: rng.bool().then(|| rng.u64(0..100_000)),
             };
             let latency = call.latency.map_or(String::new(), |latency| format!(r#","latency_ms":{latency}"#));
-            let status = if call.failed { 500 } else { 200 };
-            let payload = format!(r#"{{"id":"c","time":{},"model":"m","stage":"{}","status_code":{status}{latency}}}"#, time.millis(), call.stage);
+            let (status, user) = (if call.failed { 500 } else { 200 }, call.user);
+            let payload = format!(
+                r#"{{"id":"c","time":{},"model":"m","stage":"{}","user_id":"{user}","status_code":{status}{latency}}}"#,
+                time.millis(),
+                call.stage
+            );
             let mut effects = Vec::new();
             machine.apply(Input::Folded(fold(&plan, [(sequence, stamp, payload.as_bytes())])), &mut effects);
             // Ticks that this call closed do not hold it yet.
@@ -588,5 +619,51 @@ fn windows_hold_what_the_calls_in_them_add_up_to() {
         }
         assert_eq!(machine.ledger().in_window, counted.len() as u64, "seed {seed}");
     }
+    ticks
+}
+
+fn part(of: WatchSpec) -> WatchSpec {
+    WatchSpec { part: true, ..of }
+}
+
+fn latency() -> model::MeasureRef {
+    Measure::LatencyMs.into()
+}
+
+#[test]
+fn windows_hold_what_the_calls_in_them_add_up_to() {
+    let failed = || Statistic::Count(SignalRef::BuiltIn(Signal::Error));
+    let statistics = vec![
+        watch("rate", rate(Signal::Error), 60),
+        watch("p90", Statistic::Quantile(latency(), 0.9), 120),
+        watch("mean", Statistic::Mean(latency()), 30),
+        watch("volume", Statistic::Volume, 10),
+        watch("count", failed(), 40),
+        watch("sum", Statistic::Sum(latency()), 60),
+        watch("distinct", Statistic::Distinct(Key::User), 60),
+        watch("top", Statistic::Top(Key::User, Some(latency()), 2), 60),
+        watch("ratio", Statistic::Ratio { above: 9, below: 10, what: "sum of latency_ms per error count".into() }, 60),
+        part(WatchSpec { at_least: 0, ..watch("above", Statistic::Sum(latency()), 60) }),
+        part(WatchSpec { at_least: 0, ..watch("below", failed(), 60) }),
+        part(WatchSpec { offset: Span::from_secs(60), ..watch("earlier", rate(Signal::Error), 60) }),
+        part(WatchSpec { offset: Span::from_secs(10), ..watch("just before", Statistic::Top(Key::User, None, 2), 10) }),
+    ];
+    let ticks = windows_hold_what_their_calls_add_up_to(statistics, 40, 200_000);
     assert!(ticks > 1_000, "only {ticks} ticks");
+}
+
+#[test]
+fn windows_of_hours_and_days_hold_what_the_calls_in_them_add_up_to() {
+    let hours = |hours: u64| hours * 3_600;
+    let statistics = vec![
+        watch("three hours", rate(Signal::Error), hours(3)),
+        watch("a day", Statistic::Quantile(latency(), 0.5), hours(24)),
+        watch("a week", Statistic::Sum(latency()), hours(7 * 24)),
+        watch("users of a week", Statistic::Distinct(Key::User), hours(7 * 24)),
+        part(WatchSpec { offset: Span::from_secs(hours(24)), ..watch("yesterday", rate(Signal::Error), 300) }),
+        part(WatchSpec { offset: Span::from_secs(hours(24)), ..watch("yesterday's hours", Statistic::Volume, hours(6)) }),
+        part(WatchSpec { offset: Span::from_secs(hours(3)), ..watch("three hours before", rate(Signal::Error), hours(3)) }),
+    ];
+    let ticks = windows_hold_what_their_calls_add_up_to(statistics, 2, 20_000_000);
+    assert!(ticks > 10_000, "only {ticks} ticks");
 }

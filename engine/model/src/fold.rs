@@ -8,9 +8,10 @@
 use crate::bucket::Distribution;
 use crate::call::CallLog;
 use crate::label::Labels;
-use crate::measure::Measure;
+use crate::measure::{Measure, MeasureRef};
 use crate::plan::{Grouping, Plan, SignalRef, TICK};
 use crate::signal::Signals;
+use crate::takers::Takers;
 use crate::time::{Span, Timestamp};
 use crate::wire::Reason;
 use serde::{Deserialize, Serialize};
@@ -29,16 +30,19 @@ pub struct Inspected<'c, 'a> {
     pub signals: Signals,
     /// By [`Measure`] in the order of [`Measure::ALL`].
     pub measures: [Option<u64>; Measure::ALL.len()],
-    /// By script slot.
+    /// Of the scripts that looked at it, in the order of their slots.
     pub scripts: &'c [ScriptView],
 }
 
 /// What one rule's script said about a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptView {
+    pub slot: usize,
     pub applies: bool,
     /// Its signals: one bit each, by their position.
     pub signals: Signals,
+    /// Its measures in whole steps, by their position; one that is missing was not given.
+    pub measures: Vec<Option<u64>>,
     /// It failed; the call then makes no signal of this script's.
     pub failed: bool,
 }
@@ -133,12 +137,12 @@ impl Cell {
         }
     }
 
-    fn add(&mut self, grouping: &Grouping, sequence: u64, call: &Inspected<'_, '_>, script: Option<ScriptView>) {
+    fn add(&mut self, grouping: &Grouping, sequence: u64, call: &Inspected<'_, '_>, script: Option<&ScriptView>) {
         self.calls += 1;
         for (position, (signal, ratio)) in grouping.signals.iter().zip(&mut self.ratios).enumerate() {
             let (signals, bit) = match signal {
                 SignalRef::BuiltIn(signal) => (call.signals, 1 << signal.index()),
-                SignalRef::User(_, at) => (script.unwrap_or_default().signals, 1 << at),
+                SignalRef::User(_, at) => (script.map(|script| script.signals).unwrap_or_default(), 1 << at),
             };
             ratio.applies += u64::from(signals.applies & bit != 0);
             if signals.holds & bit != 0 {
@@ -151,7 +155,11 @@ impl Cell {
             }
         }
         for (measure, distribution) in grouping.measures.iter().zip(&mut self.distributions) {
-            if let Some(value) = call.measures[*measure as usize] {
+            let value = match measure {
+                MeasureRef::BuiltIn(measure) => call.measures[*measure as usize],
+                MeasureRef::User(own) => script.and_then(|script| *script.measures.get(usize::from(own.position))?),
+            };
+            if let Some(value) = value {
                 distribution.record(value);
             }
         }
@@ -174,6 +182,9 @@ impl Cell {
 #[derive(Debug)]
 pub struct Folder<'p> {
     plan: &'p Plan,
+    takers: Takers,
+    /// Of the current call: the groupings whose filter takes it.
+    taken: Vec<usize>,
     fold: Fold,
     /// For each environment: bytes of (tick, grouping, slice, labels) → where its cell is.
     index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
@@ -182,7 +193,8 @@ pub struct Folder<'p> {
 
 impl<'p> Folder<'p> {
     pub fn new(plan: &'p Plan) -> Self {
-        Self { plan, fold: Fold::default(), index: Vec::new(), scratch: Vec::with_capacity(128) }
+        let takers = Takers::new(plan.groupings.iter().map(|grouping| &grouping.filter));
+        Self { plan, takers, taken: Vec::new(), fold: Fold::default(), index: Vec::new(), scratch: Vec::with_capacity(128) }
     }
 
     /// Sequences grow from call to call.
@@ -191,7 +203,7 @@ impl<'p> Folder<'p> {
         self.fold.malformed.push((sequence, reason));
     }
 
-    /// One call, stamped by the server at `stamp`. Cost: a hash lookup per grouping that takes it, and per signal and measure an addition.
+    /// One call, stamped by the server at `stamp`. Cost: a hash lookup per filtered key and per grouping that takes it, and per signal and measure an addition.
     pub fn add(&mut self, sequence: u64, stamp: Timestamp, call: &Inspected<'_, '_>) {
         self.received(sequence);
         let mut time = call.call.time;
@@ -199,11 +211,11 @@ impl<'p> Folder<'p> {
             time = stamp + FUTURE_MAX;
             self.fold.future += 1;
         }
-        for (slot, _) in call.scripts.iter().enumerate().filter(|(_, script)| script.failed) {
-            if self.fold.script_failures.len() <= slot {
-                self.fold.script_failures.resize(slot + 1, 0);
+        for script in call.scripts.iter().filter(|script| script.failed) {
+            if self.fold.script_failures.len() <= script.slot {
+                self.fold.script_failures.resize(script.slot + 1, 0);
             }
-            self.fold.script_failures[slot] += 1;
+            self.fold.script_failures[script.slot] += 1;
         }
         let name = call.call.environment.as_ref();
         let at = self.fold.environments.iter().position(|environment| environment.name == name).unwrap_or_else(|| {
@@ -223,9 +235,12 @@ impl<'p> Folder<'p> {
         let tick_at = environment.ticks.len() - 1;
         let cells = &mut environment.ticks[tick_at].cells;
         let slice = time.floor(self.plan.windows.slice);
-        for (number, grouping) in self.plan.groupings.iter().enumerate() {
-            let script = grouping.script.map(|script| call.scripts.get(script.slot).copied().unwrap_or_default());
-            if script.is_some_and(|script| !script.applies) || !grouping.filter.lets_through(call.call) {
+        self.takers.of(call.call, &mut self.taken);
+        for number in self.taken.iter().copied() {
+            let grouping = &self.plan.groupings[number];
+            let of_slot = |slot: usize| call.scripts.binary_search_by_key(&slot, |script| script.slot).ok().map(|at| &call.scripts[at]);
+            let script = grouping.script.and_then(|script| of_slot(script.slot));
+            if grouping.script.is_some() && !script.is_some_and(|script| script.applies) {
                 continue;
             }
             self.scratch.clear();

@@ -1,6 +1,7 @@
-//! The built-in measures: named numbers of a call, as whole units that sum without rounding.
+//! Measures: named numbers of a call, as whole units that sum without rounding. Some are built in, others are a rule's own.
 
 use crate::call::CallLog;
+use crate::show::Unit;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,9 +33,17 @@ impl Measure {
         Self::ALL.into_iter().find(|measure| measure.name() == name)
     }
 
-    /// What one kept unit is worth in the unit of the name: 1e-9 for dollars, otherwise 1.
-    pub fn unit(self) -> f64 {
+    /// What one kept step is worth in the unit of the name: 1e-9 for dollars, otherwise 1.
+    pub fn step(self) -> f64 {
         if self == Self::CostUsd { 1e-9 } else { 1.0 }
+    }
+
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::LatencyMs | Self::TtftMs => Unit::Millis,
+            Self::CostUsd => Unit::Dollars,
+            Self::InputTokens | Self::OutputTokens | Self::Attempts => Unit::default(),
+        }
     }
 
     /// At most [`crate::Bucket::VALUE_MAX`]: the parser refuses larger ones.
@@ -47,5 +56,60 @@ impl Measure {
             Self::CostUsd => call.cost_nano_usd,
             Self::Attempts => call.attempt_count(),
         }
+    }
+}
+
+/// A measure of a grouping: built in, or what a rule's `measures(log)` gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MeasureRef {
+    BuiltIn(Measure),
+    User(OwnMeasure),
+}
+
+/// A measure of a rule's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnMeasure {
+    pub name: String,
+    /// Among those of its script.
+    pub position: u8,
+    /// For people, such as `facts`; may be empty.
+    pub unit: String,
+    /// The smallest difference that is kept: values are counted in whole steps.
+    pub step: f64,
+}
+
+impl MeasureRef {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::BuiltIn(measure) => measure.name(),
+            Self::User(own) => &own.name,
+        }
+    }
+
+    /// What one kept step is worth in the unit of the measure.
+    pub fn step(&self) -> f64 {
+        match self {
+            Self::BuiltIn(measure) => measure.step(),
+            Self::User(own) => own.step,
+        }
+    }
+
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::BuiltIn(measure) => measure.unit(),
+            Self::User(own) => Unit::Number(own.unit.clone()),
+        }
+    }
+}
+
+impl From<Measure> for MeasureRef {
+    fn from(measure: Measure) -> Self {
+        Self::BuiltIn(measure)
+    }
+}
+
+impl From<OwnMeasure> for MeasureRef {
+    fn from(own: OwnMeasure) -> Self {
+        Self::User(own)
     }
 }

@@ -7,7 +7,8 @@
 use crate::call::CallLog;
 use crate::false_alarms::FalseAlarms;
 use crate::label::Key;
-use crate::measure::Measure;
+use crate::measure::{Measure, MeasureRef};
+use crate::show::Unit;
 use crate::signal::Signal;
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct Grouping {
     /// The script whose `applies` and `signals` decide, with the fingerprint of its text: another text is another grouping.
     pub script: Option<Script>,
     pub signals: Vec<SignalRef>,
-    pub measures: Vec<Measure>,
+    pub measures: Vec<MeasureRef>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,12 +89,50 @@ pub struct Rule {
     /// How long an alert keeps firing after its condition ended.
     pub keep_firing: Span,
     pub no_data: NoData,
+    /// How often its `check` looks; a multiple of [`TICK`].
+    pub every: Span,
+    /// A firing alert is told again so often; `None`: once.
+    pub repeat: Option<Span>,
+    /// Rules of whose alerts this one's are a consequence: while one of them fires for the same labels, none of this rule begins to.
+    pub inhibit_by: Vec<String>,
+    /// What a person may do about it.
+    pub actions: Vec<Action>,
     /// Its own budget; `None`: it shares the installation's.
     pub false_alarms: Option<FalseAlarms>,
+    /// Who looks after it.
+    pub owner: Option<String>,
     pub channel: Option<String>,
     pub runbook: Option<String>,
     /// The leading comment of the rule file.
     pub summary: String,
+}
+
+impl Rule {
+    /// A warning over all calls of every environment, whose text is its name: it fires by its ranges, at once, ends at once, stays as it is without
+    /// data, and shares the installation's budget. It watches nothing yet.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            fingerprint: fingerprint(&[name]),
+            severity: Severity::Warning,
+            group_by: Vec::new(),
+            environments: Vec::new(),
+            watches: Vec::new(),
+            decides: Decides::Drift,
+            hold: Span::ZERO,
+            keep_firing: Span::ZERO,
+            no_data: NoData::Keep,
+            every: TICK,
+            repeat: None,
+            inhibit_by: Vec::new(),
+            actions: Vec::new(),
+            false_alarms: None,
+            owner: None,
+            channel: None,
+            runbook: None,
+            summary: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +142,17 @@ pub enum Severity {
     #[default]
     Warning,
     Critical,
+}
+
+/// Something a person may do about an alert: a message to a NATS subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    pub label: String,
+    pub publish: String,
+    /// JSON.
+    pub payload: String,
+    /// What is asked before it is done.
+    pub confirm: Option<String>,
 }
 
 /// A share of good calls to be kept over a period: the rest is a budget that may be spent.
@@ -139,18 +189,32 @@ pub struct Watch {
     pub statistic: Statistic,
     /// A multiple of [`TICK`].
     pub window: Span,
+    /// It ends so long before now.
+    pub offset: Span,
+    /// It is part of another watch of its rule, and is seen through that alone.
+    pub part: bool,
     pub expect: Option<Range>,
     /// Fewer calls than this in the window say nothing.
     pub at_least: u64,
+    /// The same watch a window earlier, and a day earlier: positions among the rule's watches.
+    pub previous: Option<usize>,
+    pub yesterday: Option<usize>,
     /// Index into [`Plan::groupings`].
     pub grouping: usize,
     /// For each key of the rule's `group_by`, its position in the grouping's keys.
     pub projection: Vec<usize>,
+    /// Of a statistic over the labels of a key: that key's position in the grouping's keys.
+    pub each: Option<usize>,
     /// What is left to filter when reading: position in the grouping's keys, and the values let through.
     pub only: Vec<(usize, Vec<String>)>,
 }
 
 impl Watch {
+    /// How far back it reaches.
+    pub fn reach(&self) -> Span {
+        Span::from_millis(self.window.millis() + self.offset.millis())
+    }
+
     /// What is measured, as a text: where it differs, what was learned before says nothing about it. Its window, name and limits do not count.
     pub fn ruler(&self, plan: &Plan, rule: &Rule) -> String {
         let keys = rule.group_by.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
@@ -164,10 +228,23 @@ impl Watch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Statistic {
     Rate(SignalRef),
-    Quantile(Measure, f64),
-    Mean(Measure),
+    /// Calls that show the signal.
+    Count(SignalRef),
+    Quantile(MeasureRef, f64),
+    Mean(MeasureRef),
+    Sum(MeasureRef),
     /// Calls in the window.
     Volume,
+    /// The value of one watch of the rule by that of another: their positions, and what it is in words.
+    Ratio {
+        above: usize,
+        below: usize,
+        what: String,
+    },
+    /// How many labels a key has.
+    Distinct(Key),
+    /// The `n` labels of a key with the largest sum of a measure, or the most calls; its value is the largest.
+    Top(Key, Option<MeasureRef>, usize),
 }
 
 /// An expected range, both ends included.
@@ -183,9 +260,31 @@ pub struct WatchSpec {
     pub name: String,
     pub statistic: Statistic,
     pub window: Span,
+    pub offset: Span,
+    pub part: bool,
     pub expect: Option<Range>,
     pub at_least: u64,
+    pub previous: Option<usize>,
+    pub yesterday: Option<usize>,
     pub only: Filter,
+}
+
+impl WatchSpec {
+    /// A watch of all calls, without a range of its own.
+    pub fn new(name: impl Into<String>, statistic: Statistic, window: Span) -> Self {
+        Self {
+            name: name.into(),
+            statistic,
+            window,
+            offset: Span::ZERO,
+            part: false,
+            expect: None,
+            at_least: 1,
+            previous: None,
+            yesterday: None,
+            only: Filter::default(),
+        }
+    }
 }
 
 /// A rule as written.
@@ -230,45 +329,72 @@ impl Plan {
         }
     }
 
-    /// The longest window of any watch, and at least a minute.
-    pub fn longest_window(&self) -> Span {
-        self.rules.iter().flat_map(|rule| &rule.watches).map(|watch| watch.window).max().unwrap_or(Span::ZERO).max(Span::from_secs(60))
+    /// Of a grouping made for watches over the labels of a key: that key's position.
+    pub fn each(&self, grouping: usize) -> Option<usize> {
+        if grouping == 0 {
+            return None;
+        }
+        self.rules.iter().flat_map(|rule| &rule.watches).filter(|watch| watch.grouping == grouping).find_map(|watch| watch.each)
+    }
+
+    /// How far back the watches reach, and at least a minute.
+    pub fn reach(&self) -> Span {
+        self.reach_where(|_| true)
+    }
+
+    /// How far back the watches on one grouping reach, and at least a minute.
+    pub fn reach_of(&self, grouping: usize) -> Span {
+        self.reach_where(|watch| watch.grouping == grouping)
+    }
+
+    fn reach_where(&self, wanted: impl Fn(&Watch) -> bool) -> Span {
+        let watches = self.rules.iter().flat_map(|rule| &rule.watches).filter(|watch| watch.statistic.counts() && wanted(watch));
+        watches.map(Watch::reach).max().unwrap_or(Span::ZERO).max(Span::from_secs(60))
     }
 }
 
 fn place(groupings: &mut Vec<Grouping>, group_by: &[Key], script: Option<Script>, filter: Filter, watch: WatchSpec) -> Watch {
+    let mut keys = group_by.to_vec();
+    let each = match &watch.statistic {
+        Statistic::Distinct(key) | Statistic::Top(key, ..) => Some(key.clone()),
+        _ => None,
+    };
+    keys.extend(each.iter().filter(|key| !group_by.contains(key)).cloned());
+    let (signal, measure) = (watch.statistic.signal().cloned(), watch.statistic.measure().cloned());
+    let own = matches!(signal, Some(SignalRef::User(..))) || matches!(measure, Some(MeasureRef::User(_)));
     let base = &groupings[0];
-    let built_in = !matches!(watch.statistic, Statistic::Rate(SignalRef::User(..)));
     let known = |key: &Key| base.keys.contains(key);
-    let in_base = built_in && script.is_none() && group_by.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
-    let index = if in_base {
+    let in_base = !own && script.is_none() && keys.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
+    let index = if in_base || !watch.statistic.counts() {
         0
     } else {
-        let found = groupings.iter().skip(1).position(|g| g.keys == group_by && g.filter == filter && g.script == script);
+        let found = groupings.iter().skip(1).position(|g| g.keys == keys && g.filter == filter && g.script == script);
         found.map_or_else(
             || {
-                groupings.push(Grouping { keys: group_by.to_vec(), filter: filter.clone(), script, signals: Vec::new(), measures: Vec::new() });
+                groupings.push(Grouping { keys: keys.clone(), filter: filter.clone(), script, signals: Vec::new(), measures: Vec::new() });
                 groupings.len() - 1
             },
             |at| at + 1,
         )
     };
     let grouping = &mut groupings[index];
-    match &watch.statistic {
-        Statistic::Rate(signal) if !grouping.signals.contains(signal) => grouping.signals.push(signal.clone()),
-        Statistic::Quantile(measure, _) | Statistic::Mean(measure) if !grouping.measures.contains(measure) => grouping.measures.push(*measure),
-        _ => {}
-    }
-    let position = |key: &Key| grouping.keys.iter().position(|k| k == key).expect("the grouping was chosen or made for these keys");
+    grouping.signals.extend(signal.filter(|signal| !grouping.signals.contains(signal)));
+    grouping.measures.extend(measure.filter(|measure| !grouping.measures.contains(measure)));
+    let position = |key: &Key| grouping.keys.iter().position(|k| k == key);
     Watch {
         name: watch.name,
+        projection: group_by.iter().filter_map(position).collect(),
+        each: each.and_then(|key| position(&key)),
+        only: if in_base { filter.0.iter().filter_map(|(key, values)| Some((position(key)?, values.clone()))).collect() } else { Vec::new() },
         statistic: watch.statistic,
         window: watch.window,
+        offset: watch.offset,
+        part: watch.part,
         expect: watch.expect,
         at_least: watch.at_least,
+        previous: watch.previous,
+        yesterday: watch.yesterday,
         grouping: index,
-        projection: group_by.iter().map(position).collect(),
-        only: if in_base { filter.0.iter().map(|(key, values)| (position(key), values.clone())).collect() } else { Vec::new() },
     }
 }
 
@@ -280,7 +406,7 @@ impl Grouping {
             filter: Filter::default(),
             script: None,
             signals: Signal::ALL.into_iter().map(SignalRef::BuiltIn).collect(),
-            measures: Measure::ALL.to_vec(),
+            measures: Measure::ALL.map(MeasureRef::from).to_vec(),
         }
     }
 
@@ -288,7 +414,12 @@ impl Grouping {
     pub fn identity(&self) -> String {
         let keys = self.keys.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
         let signals = self.signals.iter().map(SignalRef::name).collect::<Vec<_>>().join(",");
-        let measures = self.measures.iter().map(|m| m.name()).collect::<Vec<_>>().join(",");
+        let measure = |measure: &MeasureRef| match measure {
+            MeasureRef::BuiltIn(measure) => measure.name().to_owned(),
+            // Steps of another size do not add up.
+            MeasureRef::User(own) => format!("{}/{}", own.name, own.step),
+        };
+        let measures = self.measures.iter().map(measure).collect::<Vec<_>>().join(",");
         let script = self.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
         format!("{keys}|{}|{script}|{signals}|{measures}", self.filter)
     }
@@ -352,6 +483,27 @@ impl Severity {
 }
 
 impl Statistic {
+    /// Whether calls are counted for it; a ratio is made of other watches.
+    pub fn counts(&self) -> bool {
+        !matches!(self, Self::Ratio { .. })
+    }
+
+    /// The signal that is counted.
+    pub fn signal(&self) -> Option<&SignalRef> {
+        match self {
+            Self::Rate(signal) | Self::Count(signal) => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// The measure that is summed.
+    pub fn measure(&self) -> Option<&MeasureRef> {
+        match self {
+            Self::Quantile(measure, _) | Self::Mean(measure) | Self::Sum(measure) | Self::Top(_, Some(measure), _) => Some(measure),
+            _ => None,
+        }
+    }
+
     /// Of what the value is taken, for people.
     pub fn of_what(&self) -> &str {
         match self {
@@ -360,13 +512,27 @@ impl Statistic {
         }
     }
 
-    /// For people: `fallback rate`, `p95 of latency_ms`, `mean of cost_usd`, `calls`.
+    /// In what its value is counted.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Rate(_) => Unit::Share,
+            Self::Quantile(measure, _) | Self::Mean(measure) | Self::Sum(measure) | Self::Top(_, Some(measure), _) => measure.unit(),
+            Self::Count(_) | Self::Volume | Self::Ratio { .. } | Self::Distinct(_) | Self::Top(_, None, _) => Unit::default(),
+        }
+    }
+
+    /// For people: `fallback rate`, `p95 of latency_ms`, `sum of cost_usd`, `top user_id by cost_usd`, `calls`.
     pub fn describe(&self) -> String {
         match self {
             Self::Rate(signal) => format!("{} rate", signal.name()),
+            Self::Count(signal) => format!("{} count", signal.name()),
             Self::Quantile(measure, q) => format!("p{} of {}", (q * 1000.0).round() / 10.0, measure.name()),
             Self::Mean(measure) => format!("mean of {}", measure.name()),
+            Self::Sum(measure) => format!("sum of {}", measure.name()),
             Self::Volume => "calls".to_owned(),
+            Self::Ratio { what, .. } => what.clone(),
+            Self::Distinct(key) => format!("distinct {key}"),
+            Self::Top(key, measure, _) => format!("top {key} by {}", measure.as_ref().map_or("calls", MeasureRef::name)),
         }
     }
 }
@@ -384,23 +550,8 @@ mod tests {
     use super::*;
 
     fn spec(group_by: &[Key], only: Filter, script: Option<Script>, statistic: Statistic) -> RuleSpec {
-        let rule = Rule {
-            name: "r".into(),
-            fingerprint: 1,
-            severity: Severity::Warning,
-            group_by: group_by.to_vec(),
-            environments: vec![],
-            watches: vec![],
-            decides: Decides::Drift,
-            hold: Span::ZERO,
-            keep_firing: Span::ZERO,
-            no_data: NoData::Keep,
-            false_alarms: None,
-            channel: None,
-            runbook: None,
-            summary: String::new(),
-        };
-        let watch = WatchSpec { name: "w".into(), statistic, window: Span::from_secs(300), expect: None, at_least: 1, only };
+        let rule = Rule { group_by: group_by.to_vec(), ..Rule::new("r") };
+        let watch = WatchSpec { only, ..WatchSpec::new("w", statistic, Span::from_secs(300)) };
         RuleSpec { rule, watches: vec![watch], applies: Filter::default(), script }
     }
 
@@ -419,12 +570,12 @@ mod tests {
 
     #[test]
     fn other_keys_filters_and_scripts_add_one_and_share_it() {
-        let user = || spec(&[Key::User], Filter::default(), None, Statistic::Mean(Measure::CostUsd));
+        let user = || spec(&[Key::User], Filter::default(), None, Statistic::Mean(Measure::CostUsd.into()));
         let script = Some(Script { slot: 0, fingerprint: 7 });
         let own = spec(&[Key::Stage], Filter::default(), script, Statistic::Rate(SignalRef::User("no_facts".into(), 0)));
         let plan = Plan::new(Windows::default(), FalseAlarms::default(), vec![user(), user(), own]);
         assert_eq!(plan.groupings.len(), 3);
-        assert_eq!(plan.groupings[1].measures, [Measure::CostUsd]);
+        assert_eq!(plan.groupings[1].measures, [Measure::CostUsd.into()]);
         assert_eq!(plan.groupings[2].identity(), "stage||0000000000000007|no_facts|");
     }
 }

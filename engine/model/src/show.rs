@@ -1,6 +1,6 @@
 //! Numbers as people read them, the same everywhere: in Slack, in the terminal, on the page.
 
-use crate::measure::Measure;
+use serde::{Deserialize, Serialize};
 
 /// A share in 0..=1: `0 %`, `0.03 %`, `3.1 %`, `83 %`, `100 %`. Never `0 %` or `100 %` unless it is exactly that.
 pub fn percent(share: f64) -> String {
@@ -36,10 +36,11 @@ pub fn dollars(dollars: f64) -> String {
     format!("${dollars:.digits$}")
 }
 
-/// Counts with thousands separated: `1,234,567`; fractions to one digit.
+/// Counts with thousands separated: `1,234,567`; fractions to one digit, below one to two that matter.
 pub fn number(number: f64) -> String {
     if number.fract() != 0.0 && number < 1000.0 {
-        return format!("{number:.1}");
+        let digits = if number < 1.0 { (1.0 - number.log10().floor()).clamp(2.0, 9.0) as usize } else { 1 };
+        return format!("{number:.digits$}");
     }
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -52,12 +53,34 @@ pub fn number(number: f64) -> String {
     text
 }
 
-/// A value of `measure`, in the unit of its name.
-pub fn measure(measure: Measure, value: f64) -> String {
-    match measure {
-        Measure::LatencyMs | Measure::TtftMs => millis(value),
-        Measure::CostUsd => dollars(value),
-        Measure::InputTokens | Measure::OutputTokens | Measure::Attempts => number(value),
+/// In what a value is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// 0..=1.
+    Share,
+    Millis,
+    Dollars,
+    /// Whatever the text says, which may be nothing.
+    Number(String),
+}
+
+impl Default for Unit {
+    fn default() -> Self {
+        Self::Number(String::new())
+    }
+}
+
+impl Unit {
+    /// `3.1 %`, `230 ms`, `$0.0031`, `412`, `0.73 score`.
+    pub fn show(&self, value: f64) -> String {
+        match self {
+            Self::Share => percent(value),
+            Self::Millis => millis(value),
+            Self::Dollars => dollars(value),
+            Self::Number(unit) if unit.is_empty() => number(value),
+            Self::Number(unit) => format!("{} {unit}", number(value)),
+        }
     }
 }
 
@@ -82,5 +105,6 @@ mod tests {
         assert_eq!((millis(230.4), millis(2_300.0), millis(250_000.0)), ("230 ms".into(), "2.3 s".into(), "4m10s".into()));
         assert_eq!((dollars(0.00031), dollars(0.42), dollars(0.0)), ("$0.00031".into(), "$0.42".into(), "$0.00".into()));
         assert_eq!((number(1_234_567.0), number(12.0), number(12.34)), ("1,234,567".into(), "12".into(), "12.3".into()));
+        assert_eq!((number(0.732), number(0.0214), Unit::Number("facts".into()).show(3.0)), ("0.73".into(), "0.021".into(), "3 facts".into()));
     }
 }

@@ -5,7 +5,7 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// One watched statistic of one group over its window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// In the unit of the watch: a rate in 0..=1, a measure in the unit of its name, or calls. `None` when there is nothing to take it of.
     pub value: Option<f64>,
@@ -23,6 +23,19 @@ pub struct Observation {
     pub drifted: Option<Direction>,
     /// More about a drift that the detector found.
     pub drift: Option<Drift>,
+    /// Of a ranking: its largest, in order.
+    pub top: Vec<Ranked>,
+}
+
+/// One label of a ranking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ranked {
+    pub label: String,
+    /// In the unit of the watch.
+    pub value: f64,
+    /// Of the whole, 0..=1.
+    pub share: f64,
+    pub calls: u64,
 }
 
 /// When a series left its expected range, and by how much.
@@ -56,6 +69,8 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupView {
     pub environment: String,
+    /// End of the tick.
+    pub at: Timestamp,
     /// In the order of the rule's `group_by`.
     pub labels: Vec<String>,
     /// In the order of the rule's watches.
@@ -77,6 +92,8 @@ pub struct Fire {
     pub summary: String,
     /// Overrides the rule's.
     pub severity: Option<Severity>,
+    /// More about it, for people and machines; at most 16.
+    pub labels: Vec<(String, String)>,
 }
 
 impl Direction {

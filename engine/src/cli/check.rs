@@ -40,7 +40,12 @@ pub(super) fn check(config: Result<Config, ConfigErrors>, as_json: bool) -> Resu
         }
         for rule in &rules {
             let by = std::iter::once("environment".to_owned()).chain(rule.group_by.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ");
-            let watches: Vec<_> = rule.watches.iter().map(|watch| format!("{} over {}", watch.statistic.describe(), watch.window)).collect();
+            let watches: Vec<_> = rule
+                .watches
+                .iter()
+                .filter(|watch| !watch.part)
+                .map(|watch| format!("{} over {}", watch.statistic.describe(), watch.window))
+                .collect();
             say(format!("{:<28} {:<8}  {} by {by}; {}", rule.name, rule.severity.name(), watches.join(", "), decided(rule, budget)));
         }
         say(match problems.len() {
@@ -62,13 +67,14 @@ fn decided(rule: &Rule, budget: FalseAlarms) -> String {
         }
         Decides::Drift => {}
     }
-    let by_drift: Vec<_> = rule.watches.iter().filter(|watch| !by_value(watch)).collect();
+    let watches = || rule.watches.iter().filter(|watch| !watch.part);
+    let by_drift: Vec<_> = watches().filter(|watch| !by_value(watch)).collect();
     let learned = by_drift.iter().any(|watch| watch.expect.is_none());
     let budget = match rule.false_alarms {
         Some(own) => format!("within its own {own}"),
         None => format!("within the shared {budget}"),
     };
-    let values = rule.watches.len() - by_drift.len();
+    let values = watches().count() - by_drift.len();
     match (by_drift.is_empty(), values, learned) {
         (true, ..) => "fires when its value leaves its range, outside the alarm budget".to_owned(),
         (false, 0, true) => format!("fires by drift from what it learns, {budget}"),
@@ -80,8 +86,9 @@ fn decided(rule: &Rule, budget: FalseAlarms) -> String {
 /// What is known of these statistics is no share of calls, so that a range set by hand is compared with the value as it is.
 fn by_value(watch: &Watch) -> bool {
     match (&watch.statistic, watch.expect) {
-        (_, None) | (Statistic::Rate(_), _) => false,
+        (Statistic::Rate(_), _) => false,
         (Statistic::Quantile(..), Some(range)) => range.low > 0.0,
-        (Statistic::Mean(_) | Statistic::Volume, Some(_)) => true,
+        (Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume | Statistic::Count(_), expect) => expect.is_some(),
+        (Statistic::Sum(_) | Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..), _) => true,
     }
 }

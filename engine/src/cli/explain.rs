@@ -7,7 +7,7 @@ use crate::http::explain::{Explained, Point};
 use crate::{message, standing};
 use machine::{Below, GaugeExplanation, WatchExplanation};
 use model::window::Direction;
-use model::{Span, show};
+use model::{Span, Unit, show};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -96,10 +96,10 @@ fn text(explained: &Explained) -> String {
 /// Label and words, from what is seen to what it would take to be sure.
 fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, String)> {
     let seen = &watch.observation;
-    let written = |value: f64| message::unit(&watch.what, value);
+    let written = |value: f64| watch.unit.show(value);
     let mut lines = Vec::new();
     let now = match seen.value {
-        Some(value) if watch.what.ends_with(" rate") => {
+        Some(value) if watch.unit == Unit::Share => {
             let counts = format!("{} of {}", show::number(seen.holds as f64), show::number(seen.calls as f64));
             format!("{} ({counts} calls; 95 % limits {} to {})", written(value), written(seen.low), written(seen.high))
         }
@@ -114,12 +114,7 @@ fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, 
         (None, _) => {}
     }
     if let Some(gauge) = &watch.gauge {
-        let share = (gauge.log_evidence / gauge.log_needed.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
-        let full = (share * BAR as f64).round() as usize;
-        let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
-        let since = if gauge.firing { " when it fired" } else { "" };
-        let (has, needs) = (message::evidence(gauge.log_evidence), message::evidence(gauge.log_needed));
-        lines.push(("evidence", format!("{bar} {has} of {needs} needed{since}")));
+        lines.push(("evidence", evidence(gauge)));
         if let Some(drift) = &seen.drift {
             lines.push(("since", message::since(drift, explained.explanation.at)));
         }
@@ -148,6 +143,19 @@ fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, 
         lines.push(("history", history(points, &watch.window, written)));
     }
     lines
+}
+
+/// `████░░░░ 40 of 360,000 needed`, now or when it fired.
+fn evidence(gauge: &GaugeExplanation) -> String {
+    let share = (gauge.log_evidence / gauge.log_needed.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+    let full = (share * BAR as f64).round() as usize;
+    let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
+    let fired = match gauge.firing {
+        true if gauge.log_evidence < gauge.log_needed => format!(" alone when it fired; enough {}", message::TOGETHER),
+        true => " when it fired".to_owned(),
+        false => String::new(),
+    };
+    format!("{bar} {} of {} needed{fired}", message::evidence(gauge.log_evidence), message::evidence(gauge.log_needed))
 }
 
 /// What a gauge still needs before it expects anything; its constants are the machine's.
@@ -188,6 +196,28 @@ fn last(below: &Below) -> &str {
 mod tests {
     use super::*;
     use model::Timestamp;
+
+    #[test]
+    fn evidence_is_a_bar_and_says_why_a_gauge_fired_with_too_little() {
+        let gauge = |firing, log_evidence| GaugeExplanation {
+            learning: false,
+            firing,
+            log_evidence,
+            log_needed: 12.8,
+            leaning: None,
+            calls_per_minute: 60.0,
+            correlation: 0.0,
+            dispersion: 1.0,
+            delay: None,
+        };
+        for (firing, log_evidence, text) in [
+            (false, 3.7, "███████░░░░░░░░░░░░░░░░░ 40 of 360,000 needed"),
+            (true, 3.7, "███████░░░░░░░░░░░░░░░░░ 40 of 360,000 needed alone when it fired; enough together with the others"),
+            (true, 13.0, "████████████████████████ 440,000 of 360,000 needed when it fired"),
+        ] {
+            assert_eq!(evidence(&gauge(firing, log_evidence)), text);
+        }
+    }
 
     #[test]
     fn a_history_is_drawn_from_nothing_to_its_highest() {

@@ -27,6 +27,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
         rules: root.section("rules", |rules| RulesConfig {
             path: rules.path("path").unwrap_or_else(|| rules.folder.join("rules")),
             library: rules.read("library", |node| node.list(word)).unwrap_or_else(|| vec!["basics".to_owned()]),
+            constants: rules.read("constants", Node::tables).unwrap_or_default(),
         }),
         slack: root.section("slack", slack),
         http: root.section("http", http),

@@ -47,7 +47,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
         "nats.tls.x = { y = 1 }\n$ STREAMGAUGE__HTTP__LISTN=x\n$ --set rules.libary=[]",
         "1:10: unknown key `nats.tls.x`\nhint: known: ca, cert, key, required
          STREAMGAUGE__HTTP__LISTN: unknown key `http.listn`\nhint: did you mean `listen`? known: listen, public_url
-         --set rules.libary: unknown key `rules.libary`\nhint: did you mean `library`? known: path, library",
+         --set rules.libary: unknown key `rules.libary`\nhint: did you mean `library`? known: path, library, constants",
     );
 }
 

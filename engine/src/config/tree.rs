@@ -26,6 +26,7 @@ pub(super) struct Node {
 enum Value {
     Text(String),
     Whole(i64),
+    Fraction(f64),
     Bool(bool),
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
@@ -87,7 +88,7 @@ impl Node {
     pub(super) fn text(&self) -> Result<&str, Fault> {
         match (&self.value, &self.raw) {
             (Value::Text(text), _) => Ok(text),
-            (Value::Whole(_) | Value::Bool(_) | Value::Other(_), Some(raw)) => Ok(raw),
+            (Value::Whole(_) | Value::Fraction(_) | Value::Bool(_) | Value::Other(_), Some(raw)) => Ok(raw),
             _ => Err(self.must_be("text", "write it in quotes")),
         }
     }
@@ -120,6 +121,36 @@ impl Node {
         }
     }
 
+    /// A text, a number, true or false, or a list of such, as the rule language writes it.
+    pub(super) fn literal(&self) -> Result<String, Fault> {
+        match &self.value {
+            Value::Text(text) => {
+                let escaped: String = text.chars().flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+                Ok(format!("\"{}\"", escaped.replace('\n', "\\n").replace('\r', "\\r")))
+            }
+            Value::Whole(number) => Ok(number.to_string()),
+            Value::Fraction(number) if number.is_finite() => Ok(format!("{number:?}")),
+            Value::Bool(answer) => Ok(answer.to_string()),
+            Value::List(_) => Ok(format!("[{}]", self.list(Self::literal)?.join(", "))),
+            _ => Err(self.must_be("a text, a number, true or false, or a list of such", "write it as the rule file does")),
+        }
+    }
+
+    /// Names of tables of literals.
+    pub(super) fn tables(&self) -> Result<BTreeMap<String, BTreeMap<String, String>>, Fault> {
+        match &self.value {
+            Value::Table(nodes) => nodes.iter().map(|(key, node)| Ok((key.clone(), node.parsed(&Self::literals)?))).collect(),
+            _ => Err(self.must_be("a table of rules", "write [rules.constants.RULE] and its constants below")),
+        }
+    }
+
+    fn literals(&self) -> Result<BTreeMap<String, String>, Fault> {
+        match &self.value {
+            Value::Table(nodes) => nodes.iter().map(|(key, node)| Ok((key.clone(), node.parsed(&Self::literal)?))).collect(),
+            _ => Err(self.must_be("a table of constants", "write { LIMIT = 0.05 }")),
+        }
+    }
+
     /// What stands below a section.
     pub(super) fn into_keys(self) -> Result<BTreeMap<String, Node>, Fault> {
         match self.value {
@@ -136,6 +167,7 @@ impl Node {
         let found = match &self.value {
             Value::Text(_) => "text",
             Value::Whole(_) => "a whole number",
+            Value::Fraction(_) => "a fraction",
             Value::Bool(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -190,7 +222,7 @@ impl Value {
                 i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Self::Other("a number beyond 64 bits"), Self::Whole)
             }
             DeValue::Boolean(answer) => Self::Bool(*answer),
-            DeValue::Float(_) => Self::Other("a fraction"),
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().map_or(Self::Other("a fraction"), Self::Fraction),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Array(values) => Self::List(
                 values

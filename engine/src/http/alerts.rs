@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use machine::{Notification, State as Phase};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Changed alerts in the answer; older ones are in the store until retention takes them.
 const HISTORY_MAX: usize = 200;
@@ -28,12 +29,12 @@ pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(Str
                     Phase::Pending => ("pending", None),
                     Phase::Firing { since, .. } => ("firing", Some(since.to_string())),
                 };
-                let watches: serde_json::Map<String, Value> =
-                    view.rule.watches.iter().zip(&view.alert.observations).map(|(watch, seen)| (watch.name.clone(), json!(seen))).collect();
+                let seen = view.rule.watches.iter().zip(&view.alert.observations).filter(|(watch, _)| !watch.part);
+                let watches: serde_json::Map<String, Value> = seen.map(|(watch, seen)| (watch.name.clone(), json!(seen))).collect();
                 let drifted = view.rule.watches.iter().zip(&view.alert.observations).find_map(|(watch, seen)| Some((&watch.statistic, seen.drift?)));
                 let facts = drifted.map_or_else(Vec::new, |(statistic, drift)| {
                     let (what, hit) = (statistic.describe(), &view.alert.hit);
-                    message::facts(&what, statistic.of_what(), &drift, hit, view.labels.len(), view.alert.heard)
+                    message::facts(&what, &statistic.unit(), statistic.of_what(), &drift, hit, view.labels.len(), view.alert.heard)
                 });
                 let facts: serde_json::Map<String, Value> = facts.into_iter().map(|(label, text)| (label, json!(text))).collect();
                 json!({
@@ -46,6 +47,10 @@ pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(Str
                     "began": view.alert.began.to_string(),
                     "firing_since": since,
                     "watches": watches,
+                    "labels": view.alert.labels.iter().cloned().collect::<BTreeMap<String, String>>(),
+                    "actions": view.rule.actions,
+                    "runbook": view.rule.runbook,
+                    "owner": view.rule.owner,
                     "examples": view.alert.examples,
                     "hit": view.alert.hit,
                     "facts": facts,

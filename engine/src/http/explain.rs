@@ -198,20 +198,28 @@ fn add(sum: &mut Cell, block: &SliceBlock, watch: &Watch, identity: &str, labels
 fn point(plan: &Plan, watch: &Watch, cell: &Cell, time: Timestamp, scratch: &mut Quantiles) -> Point {
     let grouping = &plan.groupings[watch.grouping];
     let spread = |measure| grouping.measures.iter().position(|known| known == measure).map(|at| &cell.distributions[at]);
+    let ratio = |signal| grouping.signals.iter().position(|known| known == signal).map_or_else(Default::default, |at| cell.ratios[at]);
     let (calls, bad, value) = match &watch.statistic {
         Statistic::Rate(signal) => {
-            let ratio = grouping.signals.iter().position(|known| known == signal).map_or_else(Default::default, |at| cell.ratios[at]);
+            let ratio = ratio(signal);
             (ratio.applies, Some(ratio.holds), (ratio.applies > 0).then(|| ratio.holds as f64 / ratio.applies as f64))
         }
+        Statistic::Count(signal) => (ratio(signal).applies, Some(ratio(signal).holds), Some(ratio(signal).holds as f64)),
         Statistic::Quantile(measure, q) => {
             let value = spread(measure).and_then(|spread| scratch.of(&spread.buckets, [*q]));
-            (spread(measure).map_or(0, |spread| spread.count), None, value.map(|[value]| value as f64 * measure.unit()))
+            (spread(measure).map_or(0, |spread| spread.count), None, value.map(|[value]| value as f64 * measure.step()))
         }
         Statistic::Mean(measure) => {
             let value = spread(measure).and_then(|spread| spread.mean());
-            (spread(measure).map_or(0, |spread| spread.count), None, value.map(|value| value * measure.unit()))
+            (spread(measure).map_or(0, |spread| spread.count), None, value.map(|value| value * measure.step()))
+        }
+        Statistic::Sum(measure) => {
+            let spread = spread(measure);
+            (spread.map_or(0, |spread| spread.count), None, spread.map(|spread| spread.sum as f64 * measure.step()))
         }
         Statistic::Volume => (cell.calls, None, Some(cell.calls as f64)),
+        // What they are made of is not in one cell.
+        Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..) => (cell.calls, None, None),
     };
     Point { time, calls, bad, value }
 }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use machine::SliceBlock;
 use model::plan::{Grouping, Plan};
 use model::window::wilson;
-use model::{Cell, Key, Labels, Measure, Quantiles, Span};
+use model::{Cell, Key, Labels, Measure, MeasureRef, Quantiles, Span};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ fn find<'p>(plan: &'p Plan, query: &Query) -> Result<(&'p Grouping, usize), Prob
     let keys = || query.group_by.iter().chain(query.only.iter().map(|(key, _)| key));
     let position = |grouping: &Grouping| match &query.wanted {
         Wanted::Signal(name) => grouping.signals.iter().position(|signal| signal.name() == name),
-        Wanted::Measure(measure) => grouping.measures.iter().position(|known| known == measure),
+        Wanted::Measure(measure) => grouping.measures.iter().position(|known| *known == MeasureRef::BuiltIn(*measure)),
     };
     let fits = |grouping: &&Grouping| grouping.filter.0.is_empty() && keys().all(|key| grouping.keys.contains(key)) && position(grouping).is_some();
     let Some(grouping) = plan.groupings.iter().find(fits) else {
@@ -142,12 +142,12 @@ fn show(query: &Query, group: &Group, position: usize, scratch: &mut Quantiles) 
         }
         Wanted::Measure(measure) => {
             let distribution = &group.cell.distributions[position];
-            let unit = |kept: f64| if measure.unit() == 1.0 { json!(kept) } else { json!(kept * measure.unit()) };
+            let unit = |kept: f64| if measure.step() == 1.0 { json!(kept) } else { json!(kept * measure.step()) };
             let quantiles = scratch.of(&distribution.buckets, [0.5, 0.9, 0.95, 0.99]);
             let at = |i: usize| quantiles.map(|q| unit(q[i].min(distribution.max) as f64));
             let sum = u64::try_from(distribution.sum).map_or_else(|_| json!(distribution.sum as f64), |sum| json!(sum));
             json!({
-                "group": labels, "count": distribution.count, "mean": distribution.mean().map(&unit), "sum": if measure.unit() == 1.0 { sum } else { unit(distribution.sum as f64) },
+                "group": labels, "count": distribution.count, "mean": distribution.mean().map(&unit), "sum": if measure.step() == 1.0 { sum } else { unit(distribution.sum as f64) },
                 "p50": at(0), "p90": at(1), "p95": at(2), "p99": at(3), "max": (distribution.count > 0).then(|| unit(distribution.max as f64)),
             })
         }

@@ -1,7 +1,7 @@
 //! The HTTP interface: what it answers to whom asks well, and what it says to whom does not.
 
 use crate::counts::{measure, signal};
-use crate::engine::{Answer, Engine, Setup, answer};
+use crate::engine::{Answer, Engine, Setup, answer, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use serde_json::{Value, json};
@@ -331,15 +331,7 @@ fn calls(tick: i64, fail: bool, labels: &Value) -> Vec<Value> {
 
 /// Asks for the alerts until `enough` says so.
 async fn alerts_until(engine: &Engine, what: &str, patience: Duration, enough: impl Fn(&Value) -> bool) -> Value {
-    let deadline = std::time::Instant::now() + patience;
-    loop {
-        let alerts = engine.json("/api/v1/alerts").await;
-        if enough(&alerts) {
-            return alerts;
-        }
-        assert!(std::time::Instant::now() < deadline, "waited {patience:?} for {what}; alerts: {alerts:#}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(what, patience, || engine.json("/api/v1/alerts"), enough).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

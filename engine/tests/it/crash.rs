@@ -1,7 +1,7 @@
 //! What a crash may cost: time, and at most a marked repeat of what was on its way to Slack. Never a call, never an alert.
 
 use crate::counts::assert_counts;
-use crate::engine::{Engine, Setup};
+use crate::engine::{Engine, Setup, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use crate::slack::{Message, Slack};
@@ -410,11 +410,8 @@ async fn a_window_of_hours_survives_a_restart() {
     publishing.flush().await;
     let engine = setup.start().await;
     read_all(&engine, 9 * AN_HOUR).await;
-    let deadline = Instant::now() + PATIENCE;
-    while in_store(&setup.store, "SELECT COUNT(*) FROM slices WHERE width = 60000") == 0 {
-        assert!(Instant::now() < deadline, "nothing was rolled up");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let minutes = async || in_store(&setup.store, "SELECT COUNT(*) FROM slices WHERE width = 60000");
+    until("slices to be rolled up", PATIENCE, minutes, |minutes| *minutes > 0).await;
     assert!(engine.terminate().await.success());
     let engine = setup.start().await;
     for call in calls.take(AN_HOUR as usize) {

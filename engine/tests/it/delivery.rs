@@ -1,6 +1,6 @@
 //! From an alert to Slack and to NATS: each notification arrives, in order, at the channel's pace, and is a repeat only where nobody can know better.
 
-use crate::engine::{Engine, Setup};
+use crate::engine::{Engine, Setup, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use crate::slack::{Fault, Message, Outcome, Slack};
@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CHANNEL: &str = "#llm-alerts";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -246,11 +246,7 @@ async fn an_engine_without_slack_counts_on_and_delivers_when_slack_comes() {
     publish(&nats, &published).await;
     let status = engine.until("all calls", PATIENCE, |status| status["received"] == published.len()).await;
     assert_eq!((&status["balances"], &status["outbox"]["failed"]), (&json!(true), &json!(0)));
-    let deadline = Instant::now() + PATIENCE;
-    while metric(&engine, "streamgauge_notifications_retried_total").await < 2 {
-        assert!(Instant::now() < deadline, "no retries: {}", engine.status().await);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("two retries", PATIENCE, || metric(&engine, "streamgauge_notifications_retried_total"), |retries| *retries >= 2).await;
     let slack = Slack::start_on(place, &[CHANNEL]).await;
     let messages = slack.until("both alerts", PATIENCE, |messages| messages.len() == 2).await;
     assert!(messages.iter().all(|message| !message.possible_repeat), "a refused connection took nothing: {messages:#?}");

@@ -2,6 +2,7 @@
 
 use crate::nats::Nats;
 use serde_json::Value;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -160,15 +161,20 @@ impl Engine {
 
     /// Asks for the status until `enough` says so.
     pub async fn until(&self, what: &str, patience: Duration, enough: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + patience;
-        loop {
-            let status = self.status().await;
-            if enough(&status) {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "waited {patience:?} for {what}; last status: {status:#}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        until(what, patience, || self.status(), enough).await
+    }
+}
+
+/// Asks again and again until `enough` says so of the answer.
+pub async fn until<T: Display>(what: &str, patience: Duration, ask: impl AsyncFn() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        let answer = ask().await;
+        if enough(&answer) {
+            return answer;
         }
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}; the last answer: {answer:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// The one token it knows.
@@ -93,6 +94,8 @@ struct State {
     allowance: BTreeMap<String, (f64, Instant)>,
     requests: Vec<Request>,
     messages: Vec<Message>,
+    /// Says that a request came.
+    heard: watch::Sender<()>,
 }
 
 impl Slack {
@@ -112,6 +115,7 @@ impl Slack {
             allowance: BTreeMap::new(),
             requests: Vec::new(),
             messages: Vec::new(),
+            heard: watch::Sender::default(),
         }));
         let shared = state.clone();
         let listening = tokio::spawn(async move {
@@ -160,17 +164,20 @@ impl Slack {
 
     /// The messages, as soon as `enough` says so.
     pub async fn until(&self, what: &str, patience: Duration, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let messages = self.messages();
-            if enough(&messages) {
-                return messages;
+        let mut heard = self.state().heard.subscribe();
+        let waiting = async {
+            loop {
+                let messages = self.messages();
+                if enough(&messages) {
+                    return messages;
+                }
+                heard.changed().await.expect("the state is kept as long as this");
             }
-            if Instant::now() >= deadline {
-                panic!("waited {patience:?} for {what}; Slack has\n{messages:#?}\nof the requests\n{:#?}", self.requests());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        };
+        let Ok(messages) = tokio::time::timeout(patience, waiting).await else {
+            panic!("waited {patience:?} for {what}; Slack has\n{:#?}\nof the requests\n{:#?}", self.messages(), self.requests());
+        };
+        messages
     }
 }
 
@@ -286,6 +293,7 @@ fn answer(head: &str, body: &[u8], state: &Mutex<State>) -> Option<(Duration, St
         }
     };
     state.requests.push(Request { at: Instant::now(), channel, outcome });
+    state.heard.send_replace(());
     answer.map(|answer| (pause, answer))
 }
 

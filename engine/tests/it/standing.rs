@@ -1,11 +1,11 @@
 //! What people ask of a running engine, and tell it: why a rule fires, how it stands, and that what it shows is normal from now on.
 
-use crate::engine::{Answer, Engine, Setup, ask};
+use crate::engine::{Answer, Engine, Setup, ask, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use crate::slack::Slack;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE_MS: i64 = 60_000;
@@ -45,16 +45,10 @@ async fn post(engine: &Engine, path: &str, headers: &str) -> (Answer, Value) {
 
 /// The alert of a rule, once it fires.
 async fn firing(engine: &Engine, rule: &str) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let alerts = engine.json("/api/v1/alerts").await;
-        let mine = alerts["alerts"].as_array().into_iter().flatten().find(|alert| alert["rule"] == rule && alert["state"] == "firing");
-        if let Some(alert) = mine {
-            return alert.clone();
-        }
-        assert!(Instant::now() < deadline, "waited for an alert of {rule}: {alerts:#}; {:#}", engine.status().await);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let mine =
+        |alerts: &Value| alerts["alerts"].as_array().into_iter().flatten().find(|alert| alert["rule"] == rule && alert["state"] == "firing").cloned();
+    let alerts = until(&format!("an alert of {rule}"), PATIENCE, || engine.json("/api/v1/alerts"), |alerts| mine(alerts).is_some()).await;
+    mine(&alerts).expect("it was there")
 }
 
 fn said(output: &std::process::Output) -> String {

@@ -8,6 +8,7 @@ use crate::paths::{each, mean, quantile};
 use crate::product::BUDGET;
 use crate::report::{Report, Table};
 use std::collections::VecDeque;
+use streamgauge_machine::drift::alternative::uniform;
 use streamgauge_machine::drift::detector::Detector;
 use streamgauge_machine::drift::shape::{BINS, LEVELS, TILTS, Tilts, normal_score};
 
@@ -74,7 +75,7 @@ impl Watch for Core {
             return f64::NEG_INFINITY;
         }
         let above = |k: usize| counts[self.tilts.edge(k).0..].iter().sum();
-        self.detector.weigh(self.at, &[1.0 / TILTS as f64; TILTS], n, above, |k| Some(self.tilts.evidence(k, counts)));
+        self.detector.weigh(self.at, &uniform::<TILTS>(), n, above, |k| Some(self.tilts.evidence(k, counts)));
         self.detector.evidence().ln()
     }
 }

@@ -9,7 +9,7 @@ use crate::product::{BUDGET, Core, Moved, PRODUCT, Product};
 use crate::report::{Report, Table};
 use crate::watch::{Past, Watch};
 use crate::windows::{Average, BurnRate, Fixed, Level, TwoWindows};
-use streamgauge_machine::drift::alternative::{BAD_WHEN_UP, NEUTRAL};
+use streamgauge_machine::drift::alternative::{BAD_WHEN_UP, uniform};
 use streamgauge_machine::drift::detector::Scale;
 use streamgauge_machine::drift::logit;
 
@@ -192,7 +192,7 @@ fn contenders(scenario: &Scenario, seed: u64, calm: u64) -> Vec<Contender> {
     let mut all: Vec<Contender> = Vec::new();
     let mut add = |name: &'static str, make: Box<dyn Fn(u64) -> Box<dyn Watch> + Sync>| all.push(Contender { name, make, calm, threshold: 0.0 });
     add(CALIBRATED, Box::new(move |_| Box::new(Core::new(&BAD_WHEN_UP, level()))));
-    add("core, neutral weights", Box::new(move |_| Box::new(Core::new(&NEUTRAL, level()))));
+    add("core, neutral weights", Box::new(move |_| Box::new(Core::new(const { &uniform::<12>() }, level()))));
     add("fixed threshold 5 min", Box::new(move |_| Box::new(Fixed { window: five, calls_min })));
     add("fixed threshold 60 min", Box::new(move |_| Box::new(Fixed { window: sixty, calls_min })));
     add("EWMA 5 min", Box::new(move |_| Box::new(Average::new(five, level()))));

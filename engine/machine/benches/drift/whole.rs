@@ -1,7 +1,7 @@
 //! What twenty thousand groups with three watched rates cost the whole machine: counting, windows, trees of gauges and decisions, every ten seconds.
 
 use model::fold::{Cell, CellFold, EnvironmentFold, Fold, Ratio, TickFold};
-use model::plan::{Decides, Filter, NoData, Rule, RuleSpec, Severity, SignalRef, Statistic, TICK, WatchSpec, Windows, fingerprint};
+use model::plan::{Filter, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, Windows};
 use model::{FalseAlarms, Key, Plan, Signal, Span, Timestamp};
 use std::time::{Duration, Instant};
 use streamgauge_machine::{Input, Machine};
@@ -34,24 +34,9 @@ pub fn whole(seed: u64) -> Whole {
 }
 
 fn rule(signal: Signal) -> RuleSpec {
-    let rule = Rule {
-        name: signal.name().to_owned(),
-        fingerprint: fingerprint(&[signal.name()]),
-        severity: Severity::Warning,
-        group_by: vec![Key::Stage, Key::Provider, Key::Model],
-        environments: Vec::new(),
-        watches: Vec::new(),
-        decides: Decides::Drift,
-        hold: Span::ZERO,
-        keep_firing: Span::ZERO,
-        no_data: NoData::Keep,
-        false_alarms: None,
-        channel: None,
-        runbook: None,
-        summary: String::new(),
-    };
+    let rule = Rule { group_by: vec![Key::Stage, Key::Provider, Key::Model], ..Rule::new(signal.name()) };
     let statistic = Statistic::Rate(SignalRef::BuiltIn(signal));
-    let watch = WatchSpec { name: "value".into(), statistic, window: Span::from_secs(60), expect: None, at_least: 1, only: Filter::default() };
+    let watch = WatchSpec::new("value", statistic, Span::from_secs(60));
     RuleSpec { rule, watches: vec![watch], applies: Filter::default(), script: None }
 }
 

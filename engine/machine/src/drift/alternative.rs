@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 pub const ODDS: [f64; 12] = [1.12, 1.3, 1.6, 2.2, 3.5, 6.0, 12.0, 30.0, 1.0 / 1.3, 1.0 / 1.8, 1.0 / 3.0, 1.0 / 8.0];
 /// Their weights where a rise is what hurts: nine tenths up, most for ×1.6 to ×6.
 pub const BAD_WHEN_UP: [f64; 12] = [0.07, 0.12, 0.18, 0.19, 0.15, 0.10, 0.06, 0.03, 0.025, 0.025, 0.025, 0.025];
-/// Their weights where either direction matters as much.
-pub const NEUTRAL: [f64; 12] = [1.0 / 12.0; 12];
 /// Factors of a volume's alternatives, from a drop-out to a flood; equal weights.
 pub const FACTORS: [f64; 6] = [0.02, 0.3, 0.6, 1.6, 3.0, 10.0];
+
+/// Weights where every alternative matters as much.
+pub const fn uniform<const N: usize>() -> [f64; N] {
+    [1.0 / N as f64; N]
+}
 
 /// What is known about one alternative: 24 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,13 +30,8 @@ pub struct Alternative {
 }
 
 impl Alternative {
-    /// One tick's log likelihood ratio, of `n` trials with `x` events.
-    pub fn add(&mut self, at: u32, n: f64, x: f64, llr: f64) {
-        self.add_likelihood(at, n, x, llr, libm::exp(llr));
-    }
-
-    /// As [`Self::add`], `ratio` being the exponential of `llr`.
-    pub fn add_likelihood(&mut self, at: u32, n: f64, x: f64, llr: f64, ratio: f64) {
+    /// One tick's log likelihood ratio, of `n` trials with `x` events; `ratio` is the exponential of `llr`.
+    pub fn add(&mut self, at: u32, n: f64, x: f64, llr: f64, ratio: f64) {
         if self.s <= 0.0 {
             (self.s, self.n, self.x, self.onset) = (0.0, 0.0, 0.0, at);
         }

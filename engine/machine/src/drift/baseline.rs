@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Ticks of an hour.
 pub const HOUR: u32 = 360;
 /// Counts weigh half after a week.
-const KEPT_PER_HOUR: f64 = 0.995_882_623_658_297_4;
+pub const KEPT_PER_HOUR: f64 = 0.995_882_623_658_297_4;
 /// What a series without a parent knows of itself beforehand, in events.
 const OWN_STRENGTH: f32 = 0.5;
 /// A series without a parent has learned enough after this many events, or this many trials without, or a week of hours.
@@ -148,15 +148,14 @@ impl Baseline {
         self.tainted = true;
     }
 
-    /// Closes the open hour when `at` lies in a later one, and takes over what was held. Returns the hours passed, and whether the hour was good.
-    pub fn pass(&mut self, at: u32, firing: bool) -> Option<(u32, bool)> {
+    /// Closes the open hour when `at` lies in a later one, and takes over what was held. Returns the hours passed.
+    pub fn pass(&mut self, at: u32, firing: bool) -> Option<u32> {
         let hour = at / HOUR;
         let hours = hour.checked_sub(self.open.hour).filter(|hours| *hours > 0)?;
-        let good = !self.tainted;
         let kept = libm::pow(KEPT_PER_HOUR, f64::from(hours));
         (self.x, self.e) = (self.x * kept, self.e * kept);
         if self.own.is_some() || self.strength > OWN_STRENGTH {
-            if good {
+            if !self.tainted {
                 self.take(self.held);
                 self.held = self.open;
                 if hours > 1 {
@@ -169,7 +168,7 @@ impl Baseline {
             }
         }
         self.open = Hour { hour, ..Hour::default() };
-        Some((hours, good))
+        Some(hours)
     }
 
     /// Whether it is one of the hours that a series without a parent takes tick by tick, and others leave out, because their parent is learning.

@@ -2,6 +2,7 @@
 //!
 //! It is the mean; one time in twenty it takes about twice as long.
 
+use super::dispersion::Excess;
 use super::expit;
 
 /// ln of a change's size, and the factor on ln A / KL(q‖p) that was measured for it (METHOD.md).
@@ -21,9 +22,7 @@ pub struct Conditions {
     /// How far the truth may lie from it, in log-odds.
     pub guard: f64,
     pub calls_per_tick: f64,
-    /// Of calls of one tick.
-    pub correlation: f64,
-    pub phi: f64,
+    pub excess: Excess,
     /// Evidence needed.
     pub threshold: f64,
 }
@@ -37,7 +36,7 @@ impl Conditions {
         }
         let (q, h) = (expit(self.base + change), expit(self.base + self.guard));
         let divergence = q * libm::log(q / h) + (1.0 - q) * libm::log((1.0 - q) / (1.0 - h));
-        let dispersion = self.phi * (1.0 + (self.calls_per_tick - 1.0).max(0.0) * self.correlation);
+        let dispersion = self.excess.inflation((self.calls_per_tick - 1.0).max(0.0));
         let calls = factor_of(change) * libm::log(self.threshold) * dispersion / divergence;
         Some((calls / self.calls_per_tick).max(1.0))
     }
@@ -67,8 +66,8 @@ mod tests {
 
     #[test]
     fn a_doubling_of_two_percent_at_one_call_a_second_takes_a_quarter_of_an_hour() {
-        let conditions =
-            |calls_per_tick: f64| Conditions { base: logit(0.02), guard: 0.0, calls_per_tick, correlation: 0.0, phi: 1.0, threshold: 60_480.0 };
+        let excess = Excess { correlation: 0.0, phi: 1.0 };
+        let conditions = |calls_per_tick: f64| Conditions { base: logit(0.02), guard: 0.0, calls_per_tick, excess, threshold: 60_480.0 };
         // Simulated: 1,034 calls for a threshold of one false alarm a week.
         let calls = conditions(10.0).ticks(2.0).expect("it is provable") * 10.0;
         assert!((900.0..1200.0).contains(&calls), "{calls}");

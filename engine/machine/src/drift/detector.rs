@@ -123,10 +123,6 @@ impl Detector {
         self.firing.as_deref()
     }
 
-    pub fn alternatives(&self) -> &[Alternative] {
-        &self.alternatives
-    }
-
     /// The share of ticks up to `at` in which it had trials, 0..=1; 1 before the first.
     pub fn activity(&self, at: u32) -> f64 {
         let (kept, seen) = self.idle(at);
@@ -138,9 +134,10 @@ impl Detector {
         (ticks * self.activity(at)).max(THRESHOLD_MIN).max(self.floor)
     }
 
-    /// Keeps a threshold from falling until evidence starts anew.
-    pub fn hold_threshold(&mut self, at: u32, ticks: f64) {
+    /// The threshold, which does not fall from now on until evidence starts anew.
+    pub fn hold_threshold(&mut self, at: u32, ticks: f64) -> f64 {
         self.floor = self.threshold(at, ticks);
+        self.floor
     }
 
     /// Trials per tick up to `at`, idle ticks included.
@@ -189,7 +186,7 @@ impl Detector {
                 if llrs[k].is_nan() {
                     *alternative = Alternative::default();
                 } else {
-                    alternative.add_likelihood(at, n, x(first + k), llrs[k], ratios[k]);
+                    alternative.add(at, n, x(first + k), llrs[k], ratios[k]);
                     sum += weight * alternative.r;
                 }
             }

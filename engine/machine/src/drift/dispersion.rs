@@ -7,11 +7,9 @@
 //! Ticks while an alarm stands do not count, and no tick counts for more than it could by chance: so an incident is not taken for noise. All others
 //! do, also those around a false alarm: a series that is noisy from the start would otherwise drop every hour that shows why it fires.
 
-use super::baseline::HOUR;
+use super::baseline::{HOUR, KEPT_PER_HOUR};
 use serde::{Deserialize, Serialize};
 
-/// Measurements count half after a week.
-const KEPT_PER_HOUR: f32 = 0.995_882_6;
 /// Ticks of the shorter block.
 pub const BLOCK: u32 = 60;
 /// An excess is believed when it is so many standard errors over what independent calls would show by chance ...
@@ -82,6 +80,18 @@ pub struct Excess {
     pub phi: f64,
 }
 
+impl Excess {
+    /// How many times the variance of calls is that of independent ones, where each meets `others` in its tick.
+    pub fn inflation(&self, others: f64) -> f64 {
+        self.phi * (1.0 + others * self.correlation)
+    }
+
+    /// Of the negative binomial that a volume's ticks follow; infinite where they are Poisson.
+    pub fn shape(&self) -> f64 {
+        if self.correlation > 0.0 { 1.0 / self.correlation } else { f64::INFINITY }
+    }
+}
+
 impl Dispersion {
     /// Starts from the blocks that a range was learned from: each one's number, its residual, and the variance of that if calls were independent.
     /// What the calls of one tick have in common is not known from blocks.
@@ -109,13 +119,9 @@ impl Dispersion {
         };
     }
 
-    /// One tick's residual, its variance if calls were independent, and `pairs`: the variance that a correlation of 1 would add.
-    pub fn add(&mut self, at: u32, residual: f64, variance: f64, pairs: f64) {
-        self.add_uncertain(at, residual, variance, pairs, 0.0);
-    }
-
-    /// As [`Self::add`]; `uncertain` is the standard error of the mean that the residual was taken from.
-    pub fn add_uncertain(&mut self, at: u32, residual: f64, variance: f64, pairs: f64, uncertain: f64) {
+    /// One tick's residual, its variance if calls were independent, `pairs`: the variance that a correlation of 1 would add, and `uncertain`: the
+    /// standard error of the mean that the residual was taken from.
+    pub fn add(&mut self, at: u32, residual: f64, variance: f64, pairs: f64, uncertain: f64) {
         let block = at / BLOCK;
         if block != self.block {
             self.open.short += self.short.squared();
@@ -146,7 +152,7 @@ impl Dispersion {
         open.blocks_variance = self.long.variance;
         open.hours = 1.0;
         (self.short, self.long) = (Block::default(), Block::default());
-        let kept = libm::powf(KEPT_PER_HOUR, hours as f32);
+        let kept = libm::powf(KEPT_PER_HOUR as f32, hours as f32);
         let sums = &mut self.kept;
         let add = |mine: &mut f32, new: f32| *mine = *mine * kept + new;
         add(&mut sums.variance, open.variance);
@@ -165,8 +171,8 @@ impl Dispersion {
 
     /// How many times the variance of a long sum of calls is that of independent ones, at least 1: what is learned from them is worth so much less.
     pub fn inflation(&self) -> f64 {
-        let (Excess { correlation, phi }, in_pairs) = self.measured();
-        phi * (1.0 + in_pairs * correlation)
+        let (excess, in_pairs) = self.measured();
+        excess.inflation(in_pairs)
     }
 
     /// With the calls that a call meets in its tick, on average.
@@ -204,7 +210,7 @@ mod tests {
     /// So many hours of ticks with a variance of 1, whose residuals `residual` gives by tick, and ten second calls for each.
     fn hours(dispersion: &mut Dispersion, from: u32, hours: u32, uncertain: f64, residual: impl Fn(u32) -> f64) {
         for at in from * HOUR..(from + hours) * HOUR {
-            dispersion.add_uncertain(at, residual(at), 1.0, 10.0, uncertain);
+            dispersion.add(at, residual(at), 1.0, 10.0, uncertain);
             if (at + 1).is_multiple_of(HOUR) {
                 dispersion.close_hour(1);
             }

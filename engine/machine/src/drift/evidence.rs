@@ -45,26 +45,15 @@ impl RateTest {
         &self.null
     }
 
-    /// Whether the alternative is far enough from what is expected.
-    pub fn looks_for(&self, k: usize) -> bool {
-        !self.b[k].is_nan()
-    }
-
     /// Binomial evidence for alternative `k`; `None` where it is not looked for. Cost: two multiplications.
     pub fn binomial(&self, k: usize, calls: f64, events: f64) -> Option<f64> {
         let b = self.b[k];
         (!b.is_nan()).then(|| events * (LN_ODDS[k] - sign(k) * self.null.guard) + calls * b)
     }
-
-    /// Beta-binomial evidence: calls of one tick agree with each other by `correlation` (> 0). For whole counts.
-    pub fn beta_binomial(&self, k: usize, calls: u64, events: u64, correlation: f64) -> Option<f64> {
-        let (q, h) = rates(&self.null, k)?;
-        let c = (1.0 - correlation) / correlation;
-        Some(beta_binomial(calls, events, q, h, c))
-    }
 }
 
-/// Beta-binomial evidence of many ticks with one range and one correlation: what does not depend on the tick is kept.
+/// Beta-binomial evidence: calls of one tick agree with each other by a correlation over 0. What does not depend on the tick is kept, for many ticks
+/// with one range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Correlated {
     null: RateNull,
@@ -116,8 +105,8 @@ impl Correlated {
         self.null == *null && self.correlation == correlation
     }
 
-    /// The same as [`RateTest::beta_binomial`] of every alternative; `NAN` where it is not looked for. Cost: 28 Gamma functions, or for up to a few
-    /// dozen calls a multiplication per call and alternative.
+    /// Of every alternative; `NAN` where it is not looked for. Cost: 28 Gamma functions, or for up to a few dozen calls a multiplication per call and
+    /// alternative.
     pub fn evidence(&self, calls: u64, events: u64) -> [f64; ODDS.len()] {
         let misses = calls - events;
         if calls <= products_max(self.c) {
@@ -164,30 +153,6 @@ fn rates(null: &RateNull, k: usize) -> Option<(f64, f64)> {
     let base = if sign > 0.0 { null.up } else { null.down }?;
     let (q, h) = (base + LN_ODDS[k], base + sign * null.guard);
     (sign * (q - h) > INDIFFERENT).then(|| (expit(q), expit(h)))
-}
-
-/// ln B(x, n; q) - ln B(x, n; h) with B(x, n; p) = Γ(x + pc) Γ(n - x + (1-p)c) / (Γ(pc) Γ((1-p)c)).
-///
-/// Up to a few dozen calls the Gamma ratios are products, taken by one logarithm; above, by lgamma.
-fn beta_binomial(calls: u64, events: u64, q: f64, h: f64, c: f64) -> f64 {
-    // (c + 32)^32 stays within a double for every c that a correlation over 1e-6 gives.
-    const PRODUCTS_MAX: u64 = 32;
-    let misses = calls - events;
-    if calls <= PRODUCTS_MAX {
-        let (mut over, mut under) = (1.0, 1.0);
-        for i in 0..events {
-            over *= q * c + i as f64;
-            under *= h * c + i as f64;
-        }
-        for i in 0..misses {
-            over *= (1.0 - q) * c + i as f64;
-            under *= (1.0 - h) * c + i as f64;
-        }
-        return libm::log(over / under);
-    }
-    let (x, m) = (events as f64, misses as f64);
-    let whole = |p: f64| libm::lgamma(x + p * c) - libm::lgamma(p * c) + libm::lgamma(m + (1.0 - p) * c) - libm::lgamma((1.0 - p) * c);
-    whole(q) - whole(h)
 }
 
 /// Evidence that calls come at [`FACTORS`]`[k]` times `expected` per tick: Poisson where `shape` is infinite, negative binomial (variance
@@ -249,34 +214,23 @@ mod tests {
     }
 
     #[test]
-    fn products_and_lgamma_agree_where_they_meet() {
-        for (calls, events) in [(32, 0), (32, 3), (32, 32)] {
-            let whole = |p: f64, c: f64| {
-                let (x, m) = (events as f64, (calls - events) as f64);
-                libm::lgamma(x + p * c) - libm::lgamma(p * c) + libm::lgamma(m + (1.0 - p) * c) - libm::lgamma((1.0 - p) * c)
-            };
-            for c in [9.0, 99.0, 9999.0] {
-                let expected = whole(0.08, c) - whole(0.03, c);
-                assert!((beta_binomial(calls, events, 0.08, 0.03, c) - expected).abs() < 1e-9);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_kept_between_ticks_changes_nothing() {
+    fn correlated_evidence_is_the_beta_binomial_ratio() {
         let null = RateNull { up: Some(logit(0.02)), down: Some(logit(0.018)), guard: 0.2 };
-        let test = RateTest::new(null);
+        let whole = |x: f64, misses: f64, p: f64, c: f64| {
+            libm::lgamma(x + p * c) - libm::lgamma(p * c) + libm::lgamma(misses + (1.0 - p) * c) - libm::lgamma((1.0 - p) * c)
+        };
         for correlation in [1e-5, 0.001, 0.02, 0.3] {
-            let correlated = Correlated::new(null, correlation);
-            for (calls, events) in [(1, 0), (1, 1), (10, 0), (10, 3), (32, 32), (33, 0), (100, 7), (1000, 20)] {
+            let (correlated, c) = (Correlated::new(null, correlation), (1.0 - correlation) / correlation);
+            // Up to 32 calls they are products.
+            for (calls, events) in [(1, 0), (1, 1), (10, 0), (10, 3), (32, 0), (32, 3), (32, 32), (33, 0), (100, 7), (1000, 20)] {
+                let (x, misses) = (events as f64, (calls - events) as f64);
                 for (k, got) in correlated.evidence(calls, events).into_iter().enumerate() {
-                    match test.beta_binomial(k, calls, events, correlation) {
-                        Some(expected) => assert!(
-                            (got - expected).abs() < 1e-8 * expected.abs().max(1.0),
-                            "{correlation} {calls} {events} {k}: {got} is not {expected}"
-                        ),
-                        None => assert!(got.is_nan(), "{k} is not looked for"),
-                    }
+                    let Some((q, h)) = rates(&null, k) else {
+                        assert!(got.is_nan(), "{k} is not looked for");
+                        continue;
+                    };
+                    let expected = whole(x, misses, q, c) - whole(x, misses, h, c);
+                    assert!((got - expected).abs() < 1e-8 * expected.abs().max(1.0), "{correlation} {calls} {events} {k}: {got} is not {expected}");
                 }
             }
         }

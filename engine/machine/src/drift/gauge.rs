@@ -3,8 +3,8 @@
 //! A gauge is O(1) in memory and costs work per tick with calls. Its inputs are counts and its parent's range; what fires is decided outside, because
 //! that takes all gauges of a tick together ([`super::budget::enough`]).
 
-use super::alternative::{BAD_WHEN_UP, FACTORS, ODDS};
-use super::baseline::{Baseline, Expected, Reference, rate_learned};
+use super::alternative::{BAD_WHEN_UP, FACTORS, ODDS, uniform};
+use super::baseline::{Baseline, Expected, HOUR, KEPT_PER_HOUR, Reference, rate_learned};
 use super::delay::Conditions;
 use super::detector::{DAY, Detector, Firing, Recovery, Scale};
 use super::dispersion::{BLOCK, Dispersion, Excess};
@@ -12,6 +12,7 @@ use super::evidence::{Correlated, LN_ODDS, RateNull, RateTest, volume};
 use super::shape::{BINS, LEVELS, TILTS, Tilts};
 use super::{expit, logit};
 use model::Buckets;
+use model::plan::Range;
 use model::window::Direction;
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,6 @@ const VALUES_HOURS: u32 = 1;
 /// First bins above the usual median and above the usual 90th percentile.
 const MIDDLE: usize = 7;
 const UPPER: usize = 11;
-/// Distributions count half after a week.
-const VALUES_KEPT_PER_HOUR: f64 = 0.995_882_623_658_297_4;
 
 /// What a gauge watches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,13 +132,6 @@ struct Values {
     tilts: Option<Tilts>,
 }
 
-/// What is expected of a series, for people and for its children.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
-    pub low: f64,
-    pub high: f64,
-}
-
 /// How a gauge stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing<'g> {
@@ -194,22 +186,33 @@ impl Gauge {
         &self.detector
     }
 
-    /// Keeps the threshold from falling until evidence starts anew.
-    pub fn hold_threshold(&mut self, at: u32, ticks: f64) {
-        self.detector.hold_threshold(at, ticks);
+    /// The threshold, which does not fall from now on until evidence starts anew.
+    pub fn hold_threshold(&mut self, at: u32, ticks: f64) -> f64 {
+        self.detector.hold_threshold(at, ticks)
     }
 
     /// One tick with calls (for a volume, any tick). `parent` is what its parent expects at that tick. Cost: a few multiplications and one
     /// exponential per alternative.
     pub fn tick(&mut self, at: u32, counts: Counts<'_>, parent: Option<Reference>) -> Option<Ended> {
+        let better = self.is_better_for_long(at);
+        if better {
+            self.adopt(at, parent);
+        }
         let fires = self.detector.firing().is_some();
         let detector = &mut self.detector;
-        match (&mut self.state, counts) {
+        let ended = match (&mut self.state, counts) {
             (State::Rate(rate), Counts::Events { calls, events }) => rate.tick(detector, at, calls, events, parent, fires),
             (State::Volume(volume), Counts::Calls(calls)) => volume.tick(detector, at, calls, parent, fires),
             (State::Values(values), Counts::Values(buckets)) => values.tick(detector, at, buckets, fires),
             _ => unreachable!("a gauge is given the counts of its kind"),
-        }
+        };
+        if better { Some(Ended::Adopted) } else { ended }
+    }
+
+    /// Whether a range that nobody wrote was left for the better a day ago. Of a volume neither direction is better.
+    fn is_better_for_long(&self, at: u32) -> bool {
+        let learned = matches!(self.state, State::Rate(Rate { limits: None, .. }) | State::Values(_));
+        learned && self.detector.firing().is_some_and(|firing| firing.direction == Direction::Down && at - firing.fired >= BETTER_FOR)
     }
 
     /// Fires now. To be called right after [`Self::tick`] of the same tick. Nothing happens when nothing speaks against what is expected.
@@ -223,14 +226,13 @@ impl Gauge {
                 rate.baseline.taint();
             }
             State::Volume(volume) => {
-                let Some(recovery) = volume.recovery() else { return };
-                self.detector.fire(at, &[1.0 / FACTORS.len() as f64; FACTORS.len()], &FACTORS.map(libm::log), &recovery);
+                self.detector.fire(at, &uniform::<{ FACTORS.len() }>(), &FACTORS.map(libm::log), &volume.recovery());
                 volume.baseline.taint();
             }
             State::Values(values) => {
                 let Some(tilts) = &values.tilts else { return };
                 let recovery = values.recovery(k, 1.0);
-                self.detector.fire(at, &[1.0 / TILTS as f64; TILTS], &tilts.distances(), &recovery);
+                self.detector.fire(at, &uniform::<TILTS>(), &tilts.distances(), &recovery);
                 values.tainted = true;
             }
         }
@@ -351,11 +353,10 @@ impl Gauge {
                 let null = rate.now.as_ref()?.null?;
                 (null.up?, null.guard)
             }
-            State::Values(values) => (logit(values.shares()?[11..].iter().sum::<f64>()), 0.0),
+            State::Values(values) => (logit(values.shares()?[UPPER..].iter().sum::<f64>()), 0.0),
             State::Volume(_) => return None,
         };
-        let Excess { correlation, phi } = standing.excess;
-        Some(Conditions { base, guard, calls_per_tick: standing.calls_per_tick, correlation, phi, threshold })
+        Some(Conditions { base, guard, calls_per_tick: standing.calls_per_tick, excess: standing.excess, threshold })
     }
 }
 
@@ -427,7 +428,7 @@ impl Rate {
         if calls == 0 {
             return None;
         }
-        if let Some((hours, _)) = self.baseline.pass(at, fires) {
+        if let Some(hours) = self.baseline.pass(at, fires) {
             self.dispersion.close_hour(hours);
             self.stale();
         }
@@ -458,7 +459,7 @@ impl Rate {
                 let p = now.p;
                 let variance = n * p * (1.0 - p);
                 if !fires {
-                    self.dispersion.add_uncertain(at, x - n * p, variance, variance * (n - 1.0), n * p * now.error);
+                    self.dispersion.add(at, x - n * p, variance, variance * (n - 1.0), n * p * now.error);
                 }
                 self.baseline.add(x, n * p, &expected);
             }
@@ -466,19 +467,6 @@ impl Rate {
                 if self.baseline.learn(at, x, n, rate_learned) {
                     self.now = None;
                 }
-            }
-        }
-        if self.limits.is_none()
-            && let Some(firing) = detector.firing()
-            && firing.direction == Direction::Down
-            && at - firing.fired >= BETTER_FOR
-        {
-            let mean = self.baseline.expected(at, parent).map(|expected| firing.n * libm::exp(expected.log));
-            if let Some(mean) = mean {
-                self.baseline.adopt(firing.x.max(0.5), mean);
-                detector.reset();
-                self.now = None;
-                ended = Some(Ended::Adopted);
             }
         }
         // Its children start from what it expects now.
@@ -490,8 +478,7 @@ impl Rate {
         let now = self.now.as_ref()?;
         let null = now.null.as_ref()?;
         let base = if up { null.up } else { null.down }?;
-        let phi = now.excess.phi * (1.0 + (calls as f64 - 1.0) * now.excess.correlation);
-        Some(Recovery { scale: Scale::Odds, base, phi, shape: f64::INFINITY })
+        Some(Recovery { scale: Scale::Odds, base, phi: now.excess.inflation(calls as f64 - 1.0), shape: f64::INFINITY })
     }
 
     fn standing(&self) -> (bool, Option<Range>, Scale, Excess, f64) {
@@ -510,7 +497,7 @@ impl Rate {
 
 impl Volume {
     fn tick(&mut self, detector: &mut Detector, at: u32, calls: u64, parent: Option<Reference>, fires: bool) -> Option<Ended> {
-        if let Some((hours, _)) = self.baseline.pass(at, fires) {
+        if let Some(hours) = self.baseline.pass(at, fires) {
             self.dispersion.close_hour(hours);
         }
         let x = calls as f64;
@@ -521,28 +508,29 @@ impl Volume {
         };
         let mean = libm::exp(expected.log).max(RATE_MIN);
         detector.moved_to(at, mean);
-        let Excess { correlation, phi } = self.dispersion.excess();
-        let shape = if correlation > 0.0 { 1.0 / correlation } else { f64::INFINITY };
         let mut ended = None;
         if fires {
-            let recovery = Recovery { scale: Scale::Factor, base: 0.0, phi, shape };
-            ended = detector.recover(mean, x, &recovery).then_some(Ended::Resolved);
+            ended = detector.recover(mean, x, &self.recovery()).then_some(Ended::Resolved);
         } else {
-            let guard = GUARD * libm::sqrt(expected.variance);
-            let weights = [1.0 / FACTORS.len() as f64; FACTORS.len()];
-            detector.weigh(at, &weights, mean, |_| x, |k| volume(k, x, mean, shape, guard).map(|llr| llr / phi));
+            let (guard, excess) = (GUARD * libm::sqrt(expected.variance), self.dispersion.excess());
+            detector.weigh(
+                at,
+                &uniform::<{ FACTORS.len() }>(),
+                mean,
+                |_| x,
+                |k| volume(k, x, mean, excess.shape(), guard).map(|llr| llr / excess.phi),
+            );
         }
         if !fires {
-            self.dispersion.add_uncertain(at, x - mean, mean, mean * mean, mean * libm::sqrt(expected.variance));
+            self.dispersion.add(at, x - mean, mean, mean * mean, mean * libm::sqrt(expected.variance));
         }
         self.baseline.add(x, mean, &expected);
         ended
     }
 
-    fn recovery(&self) -> Option<Recovery> {
-        let Excess { correlation, phi } = self.dispersion.excess();
-        let shape = if correlation > 0.0 { 1.0 / correlation } else { f64::INFINITY };
-        Some(Recovery { scale: Scale::Factor, base: 0.0, phi, shape })
+    fn recovery(&self) -> Recovery {
+        let excess = self.dispersion.excess();
+        Recovery { scale: Scale::Factor, base: 0.0, phi: excess.phi, shape: excess.shape() }
     }
 
     fn standing(&self, at: u32) -> (bool, Option<Range>, Scale, Excess, f64) {
@@ -565,7 +553,7 @@ impl Values {
             kept: [0.0; BINS],
             open: [0.0; BINS],
             held: [0.0; BINS],
-            hour: at / super::baseline::HOUR,
+            hour: at / HOUR,
             tainted: false,
             middle: Dispersion::default(),
             upper: Dispersion::default(),
@@ -583,7 +571,7 @@ impl Values {
                 Some((_, block)) => block.add(buckets),
                 None => self.blocks.push((at / BLOCK, buckets.clone())),
             }
-            let hours = (at - self.born) / super::baseline::HOUR;
+            let hours = (at - self.born) / HOUR;
             if self.first.count() >= VALUES && hours >= VALUES_HOURS {
                 self.cut(at);
             }
@@ -593,8 +581,7 @@ impl Values {
         let counts = self.bin(buckets);
         let n: f64 = counts.iter().sum();
         detector.moved_to(at, n);
-        let excess = self.excess();
-        let phi = excess.phi * (1.0 + (n - 1.0) * excess.correlation);
+        let phi = self.excess().inflation(n - 1.0);
         let above = |from: usize| counts[from..].iter().sum::<f64>();
         let mut ended = None;
         let tilts = self.tilts.as_ref().expect("it was looked at above");
@@ -603,14 +590,13 @@ impl Values {
             let recovery = self.recovery(k, n);
             ended = detector.recover(n, above(tilts.edge(k).0), &recovery).then_some(Ended::Resolved);
         } else {
-            let weights = [1.0 / TILTS as f64; TILTS];
-            detector.weigh(at, &weights, n, |k| above(tilts.edge(k).0), |k| Some(tilts.evidence(k, &counts) / phi));
+            detector.weigh(at, &uniform::<TILTS>(), n, |k| above(tilts.edge(k).0), |k| Some(tilts.evidence(k, &counts) / phi));
         }
         if let Some(shares) = self.shares().filter(|_| !fires) {
             for (dispersion, from) in [(&mut self.middle, MIDDLE), (&mut self.upper, UPPER)] {
                 let p: f64 = shares[from..].iter().sum();
                 let x: f64 = counts[from..].iter().sum();
-                dispersion.add(at, x - n * p, n * p * (1.0 - p), n * p * (1.0 - p) * (n - 1.0));
+                dispersion.add(at, x - n * p, n * p * (1.0 - p), n * p * (1.0 - p) * (n - 1.0), 0.0);
             }
         }
         self.open.iter_mut().zip(counts).for_each(|(open, count)| *open += count as f32);
@@ -642,7 +628,7 @@ impl Values {
             };
             dispersion.begin(&binned.iter().map(residual).collect::<Vec<_>>());
         }
-        self.hour = at / super::baseline::HOUR;
+        self.hour = at / HOUR;
         self.tilts = self.make_tilts();
     }
 
@@ -655,12 +641,12 @@ impl Values {
     }
 
     fn pass(&mut self, at: u32, firing: bool) {
-        let hour = at / super::baseline::HOUR;
+        let hour = at / HOUR;
         let Some(hours) = hour.checked_sub(self.hour).filter(|hours| *hours > 0) else { return };
         let good = !self.tainted;
         self.middle.close_hour(hours);
         self.upper.close_hour(hours);
-        let kept = libm::pow(VALUES_KEPT_PER_HOUR, f64::from(hours));
+        let kept = libm::pow(KEPT_PER_HOUR, f64::from(hours));
         self.kept.iter_mut().for_each(|count| *count *= kept);
         let open = std::mem::take(&mut self.open);
         if good {
@@ -704,8 +690,7 @@ impl Values {
 
     fn recovery(&self, k: usize, calls: f64) -> Recovery {
         let usual = self.tilts.as_ref().map_or(0.5, |tilts| tilts.edge(k).1);
-        let excess = self.excess();
-        Recovery { scale: Scale::Odds, base: logit(usual), phi: excess.phi * (1.0 + (calls - 1.0) * excess.correlation), shape: f64::INFINITY }
+        Recovery { scale: Scale::Odds, base: logit(usual), phi: self.excess().inflation(calls - 1.0), shape: f64::INFINITY }
     }
 
     /// The usual share of the calls that tell, while it fires or leans.
@@ -726,5 +711,56 @@ impl Values {
             below += share;
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred calls a tick, of which `share` fail; or that share of a hundred calls; or values of that share of the usual size.
+    fn tick(gauge: &mut Gauge, kind: Kind, at: u32, share: f64) -> Option<Ended> {
+        let events = (100.0 * share) as u64;
+        let mut buckets = Buckets::default();
+        (1..=100).for_each(|value| buckets.record((1000.0 * share) as u64 * value));
+        let counts = match kind {
+            Kind::Rate | Kind::Limited { .. } => Counts::Events { calls: 100, events },
+            Kind::Volume => Counts::Calls(events),
+            Kind::Values => Counts::Values(&buckets),
+        };
+        let ended = gauge.tick(at, counts, None);
+        let detector = gauge.detector();
+        if detector.firing().is_none() && detector.evidence() >= detector.threshold(at, DAY) {
+            gauge.fire(at);
+        }
+        ended
+    }
+
+    #[test]
+    fn what_is_better_for_a_day_is_the_new_normal_unless_a_person_said_what_is() {
+        let limited = Kind::Limited { low: 0.1, high: 0.5 };
+        for (kind, before, after, adopted) in [
+            (Kind::Rate, 0.2, 0.02, true),
+            (Kind::Values, 0.2, 0.02, true),
+            (Kind::Rate, 0.02, 0.2, false),
+            (Kind::Values, 0.02, 0.2, false),
+            (limited, 0.2, 0.02, false),
+            (Kind::Volume, 0.2, 0.02, false),
+        ] {
+            // A volume learns for a day.
+            let changed = BETTER_FOR + 3 * HOUR;
+            let mut gauge = Gauge::new(kind, 0, None, true);
+            for at in 0..changed {
+                assert_eq!(tick(&mut gauge, kind, at, before), None);
+                assert!(gauge.detector().firing().is_none(), "{kind:?} fires before anything changed");
+            }
+            let mut ended = Vec::new();
+            for at in changed..changed + BETTER_FOR + 2 * HOUR {
+                ended.extend(tick(&mut gauge, kind, at, after));
+            }
+            let standing = gauge.standing(changed + BETTER_FOR + 2 * HOUR);
+            assert_eq!(ended, if adopted { vec![Ended::Adopted] } else { vec![] }, "{kind:?} from {before} to {after}");
+            assert_eq!((standing.learning, standing.firing.is_some()), (false, !adopted), "{kind:?} from {before} to {after}");
+        }
     }
 }

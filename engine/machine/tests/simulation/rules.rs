@@ -1,7 +1,7 @@
 //! Rules as specs, written short, and payloads folded as the edge folds them.
 
 use model::call::ResponseFormat;
-use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows, fingerprint};
+use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
 use model::signal::{Findings, has_text_answer, json_answer, signals};
 use model::window::{Checked, Fire};
 use model::{FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
@@ -9,7 +9,7 @@ use streamgauge_machine::{CheckRequest, Input};
 
 pub fn watch(name: &str, statistic: Statistic, window: u64) -> WatchSpec {
     let at_least = u64::from(statistic != Statistic::Volume);
-    WatchSpec { name: name.to_owned(), statistic, window: Span::from_secs(window), expect: None, at_least, only: Filter::default() }
+    WatchSpec { at_least, ..WatchSpec::new(name, statistic, Span::from_secs(window)) }
 }
 
 pub fn rate(signal: Signal) -> Statistic {
@@ -22,22 +22,7 @@ pub fn expect(low: f64, high: f64, watch: WatchSpec) -> WatchSpec {
 
 /// A rule that fires by its ranges, at once, and ends at once.
 pub fn rule(name: &str, group_by: &[Key], watches: Vec<WatchSpec>) -> RuleSpec {
-    let rule = Rule {
-        name: name.to_owned(),
-        fingerprint: fingerprint(&[name]),
-        severity: Severity::Warning,
-        group_by: group_by.to_vec(),
-        environments: Vec::new(),
-        watches: Vec::new(),
-        decides: Decides::Drift,
-        hold: Span::ZERO,
-        keep_firing: Span::ZERO,
-        no_data: NoData::Keep,
-        false_alarms: None,
-        channel: None,
-        runbook: None,
-        summary: String::new(),
-    };
+    let rule = Rule { group_by: group_by.to_vec(), ..Rule::new(name) };
     RuleSpec { rule, watches, applies: Filter::default(), script: None }
 }
 
@@ -85,12 +70,32 @@ pub fn every_kind_of_rule() -> Plan {
     let synthesis = WatchSpec { only: only(Key::Stage, "synthesis"), ..watch("calls", rate(Signal::Error), 120) };
     let mut silence = no_data(NoData::Alert, rule("silence", &[Key::Provider], vec![synthesis]));
     silence.rule.environments = vec!["production".to_owned()];
+    let part = |offset, watch| WatchSpec { part: true, at_least: 0, offset: Span::from_secs(offset), ..watch };
+    let mut seldom = checked(
+        2,
+        rule(
+            "seldom",
+            &[Key::Stage],
+            vec![
+                watch("tokens", Statistic::Sum(Measure::OutputTokens.into()), 120),
+                watch("users", Statistic::Distinct(Key::User), 120),
+                watch("heaviest", Statistic::Top(Key::User, Some(Measure::InputTokens.into()), 3), 120),
+                watch("tokens per error", Statistic::Ratio { above: 4, below: 5, what: "tokens per error".to_owned() }, 60),
+                part(0, watch("above", Statistic::Sum(Measure::OutputTokens.into()), 60)),
+                part(0, watch("below", Statistic::Count(SignalRef::BuiltIn(Signal::Error)), 60)),
+                part(120, watch("users before", Statistic::Distinct(Key::User), 120)),
+            ],
+        ),
+    );
+    seldom.rule.every = Span::from_secs(30);
+    seldom.rule.repeat = Some(Span::from_secs(60));
+    seldom.rule.inhibit_by = vec!["busy".to_owned()];
     let specs = vec![
         rule("errors", &[Key::Stage], vec![at_least(5, expect(0.0, 0.2, watch("errors", rate(Signal::Error), 60)))]),
         held(30, 60, rule("fallbacks", &[Key::Provider, Key::Model], vec![expect(0.0, 0.1, watch("fallbacks", rate(Signal::Fallback), 120))])),
         no_data(NoData::Ok, rule("json", &[Key::Provider], vec![expect(0.0, 0.3, provider_json)])),
         held(10, 0, rule("users", &[Key::User], vec![at_least(3, expect(0.0, 0.4, watch("errors", rate(Signal::Error), 120)))])),
-        held(0, 20, rule("slow", &[Key::Model], vec![expect(0.0, 4_000.0, watch("p95", Statistic::Quantile(Measure::LatencyMs, 0.95), 60))])),
+        held(0, 20, rule("slow", &[Key::Model], vec![expect(0.0, 4_000.0, watch("p95", Statistic::Quantile(Measure::LatencyMs.into(), 0.95), 60))])),
         no_data(NoData::Ok, held(20, 0, rule("volume", &[], vec![expect(8.0, 1e9, watch("calls", Statistic::Volume, 60))]))),
         no_data(
             NoData::Ok,
@@ -102,19 +107,24 @@ pub fn every_kind_of_rule() -> Plan {
                     rule(
                         "judged",
                         &[Key::Stage],
-                        vec![watch("errors", rate(Signal::Error), 60), watch("mean", Statistic::Mean(Measure::InputTokens), 120)],
+                        vec![watch("errors", rate(Signal::Error), 60), watch("mean", Statistic::Mean(Measure::InputTokens.into()), 120)],
                     ),
                 ),
             ),
         ),
         checked(
             1,
-            rule("busy", &[Key::Provider], vec![watch("calls", Statistic::Volume, 30), watch("slow", Statistic::Mean(Measure::LatencyMs), 30)]),
+            rule(
+                "busy",
+                &[Key::Provider],
+                vec![watch("calls", Statistic::Volume, 30), watch("slow", Statistic::Mean(Measure::LatencyMs.into()), 30)],
+            ),
         ),
+        seldom,
         silence,
     ];
     let often = FalseAlarms::parse("1000 per hour").expect("it is written as it should be");
-    Plan::new(Windows { series_max: 700, ..Windows::default() }, often, specs)
+    Plan::new(Windows { series_max: 900, ..Windows::default() }, often, specs)
 }
 
 fn only(key: Key, value: &str) -> Filter {
@@ -124,13 +134,15 @@ fn only(key: Key, value: &str) -> Filter {
 /// What the rules of [`every_kind_of_rule`] answer: functions of the view alone, and sometimes failing.
 pub fn answer(plan: &Plan, asked: &CheckRequest) -> Input {
     let results = asked.groups.iter().map(|group| {
-        let first = group.observations[0];
-        let fire = |severity| Checked::Fire(Fire { summary: format!("{} of {}", first.holds, first.calls), severity });
+        let first = &group.observations[0];
+        let fire = |severity| Checked::Fire(Fire { summary: format!("{} of {}", first.holds, first.calls), severity, labels: Vec::new() });
         match plan.rules[asked.rule].decides {
             _ if first.calls % 13 == 7 => Checked::Failed("thirteen".to_owned()),
             Decides::Check(0) if first.value.is_some_and(|value| value > 0.6) => fire(Some(Severity::Critical)),
             Decides::Check(0) if first.value.is_some_and(|value| value > 0.2) => fire(None),
             Decides::Check(1) if first.calls > 60 => fire(Some(Severity::Info)),
+            // Whatever it sees that differs shows in what it says.
+            Decides::Check(2) if first.calls % 3 != 0 => Checked::Fire(Fire { summary: format!("{:?}", group.observations), ..Fire::default() }),
             _ => Checked::Quiet,
         }
     });
