@@ -8,6 +8,7 @@ mod explain;
 mod publish;
 mod run;
 mod status;
+mod test;
 
 use crate::config::Config;
 use crate::daemon::Crash;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run the tests that stand beside rules (NAME.test.toml); exit 0 when all pass, 1 when not.
+    Test(test::Test),
     /// Ask the running engine where it is, where every log went, and how each rule stands.
     Status(status::Status),
     /// Ask the running engine why a rule fires for a group, or does not.
@@ -102,6 +105,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Check { json } => check::check(load(), json),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
+        Command::Test(test) => test::test(&test, &load().map_err(said)?),
         Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,
     }
 }

@@ -5,10 +5,10 @@
 //! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
 //! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
 
-mod errors;
+pub(crate) mod errors;
 mod read;
-mod section;
-mod tree;
+pub(crate) mod section;
+pub(crate) mod tree;
 mod values;
 
 use model::FalseAlarms;

@@ -15,6 +15,7 @@ pub mod message;
 pub mod outbox;
 pub mod replay;
 pub mod routes;
+pub mod ruletest;
 pub mod slack;
 pub mod source;
 pub mod standing;

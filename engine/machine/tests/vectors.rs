@@ -339,7 +339,7 @@ fn baselines_learn_what_was_normal_as_in_the_reference() {
         let mut checks = list(&path["checks"]).iter().peekable();
         for (i, tick) in ticks.iter().enumerate() {
             let (at, n, x) = (number(&tick[0]) as u32, number(&tick[1]), number(&tick[2]));
-            let parent = tick[5].as_f64().map(|log| Reference { log, variance: number(&path["reference_variance"]) });
+            let parent = tick[5].as_f64().map(|log| Reference { log, variance: number(&path["reference_variance"]), level: 0.0 });
             baseline.pass(at, flag(&tick[3]));
             let expected: Option<Expected> = baseline.expected(at, parent);
             if let Some(check) = checks.next_if(|check| number(&check[0]) == i as f64) {
@@ -359,7 +359,7 @@ fn baselines_learn_what_was_normal_as_in_the_reference() {
                 baseline.taint();
             }
             if let Some(adopted) = list(&path["adopts"]).iter().find(|adopted| number(&adopted[0]) == i as f64) {
-                baseline.adopt(number(&adopted[1]), number(&adopted[2]));
+                baseline.adopt(number(&adopted[1]), number(&adopted[2]), &expected.expect("it has learned by then"));
             }
         }
         assert!(checks.next().is_none());

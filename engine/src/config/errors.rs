@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
-    pub(super) fn new(mut errors: Vec<ConfigError>) -> Self {
+    pub(crate) fn new(mut errors: Vec<ConfigError>) -> Self {
         errors.sort_by(|a, b| a.place.cmp(&b.place));
         Self(errors)
     }
@@ -62,19 +62,19 @@ impl fmt::Display for Place {
 
 /// What is wrong with one value, in words that follow its key: "must be text, not a list". The place is added by [`Section`].
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) what: String,
-    pub(super) hint: String,
+pub(crate) struct Fault {
+    pub(crate) what: String,
+    pub(crate) hint: String,
     /// Of the element at fault, inside a list or a table.
-    pub(super) at: Option<Place>,
+    pub(crate) at: Option<Place>,
 }
 
 impl Fault {
-    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { what: what.into(), hint: hint.into(), at: None }
     }
 
-    pub(super) fn with_hint(self, hint: &str) -> Self {
+    pub(crate) fn with_hint(self, hint: &str) -> Self {
         Self { hint: hint.to_owned(), ..self }
     }
 }

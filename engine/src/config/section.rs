@@ -11,9 +11,9 @@ use super::values::Secret;
 
 /// One table being read. Each key is asked for once; what is left when the reader is done was unknown.
 #[derive(Debug)]
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     /// Where relative paths written in the file start.
-    pub(super) folder: &'a Path,
+    pub(crate) folder: &'a Path,
     errors: &'a mut Vec<ConfigError>,
     path: String,
     at: Place,
@@ -26,7 +26,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Reads a whole tree with `read`; an `Err` holds every problem met on the way.
-    pub(super) fn root<T>(tree: Node, folder: &'a Path, read: impl FnOnce(&mut Section<'_>) -> T) -> Result<T, ConfigErrors> {
+    pub(crate) fn root<T>(tree: Node, folder: &'a Path, read: impl FnOnce(&mut Section<'_>) -> T) -> Result<T, ConfigErrors> {
         let mut errors = Vec::new();
         let value = Self::enter(tree, folder, &mut errors, String::new(), read);
         if errors.is_empty() { Ok(value) } else { Err(ConfigErrors::new(errors)) }
@@ -52,7 +52,7 @@ impl<'a> Section<'a> {
     }
 
     /// A key's value, or `None` where it is absent or was refused; the caller then says the default.
-    pub(super) fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<T> {
+    pub(crate) fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(&Node) -> Result<T, Fault>) -> Option<T> {
         self.known.push(key);
         let node = self.nodes.remove(key)?;
         match parse(&node) {
@@ -68,18 +68,18 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let folder = self.folder;
         self.read(key, |node| node.path(folder))
     }
 
-    pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
+    pub(crate) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let folder = self.folder;
         self.read(key, |node| node.secret(folder))
     }
 
     /// A section below this one; when it is absent, `read` meets no keys and gives the defaults.
-    pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+    pub(crate) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         self.known.push(key);
         let (path, node) = (self.name(key), self.nodes.remove(key));
         let node = node.unwrap_or_else(|| Node::empty(self.at.clone()));
@@ -87,7 +87,7 @@ impl<'a> Section<'a> {
     }
 
     /// The sections `[key.NAME]`, by name; an entry that `read` gives up on is left out.
-    pub(super) fn named<T>(&mut self, key: &'static str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> BTreeMap<String, T> {
+    pub(crate) fn named<T>(&mut self, key: &'static str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> BTreeMap<String, T> {
         self.section(key, |section| {
             let nodes = std::mem::take(&mut section.nodes);
             let entries = nodes.into_iter().filter_map(|(name, node)| {
@@ -98,8 +98,41 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The tables `[[key]]`, in order, and texts between them where `text` reads them; nothing when the key is absent.
+    pub(crate) fn each<T>(
+        &mut self,
+        key: &'static str,
+        text: impl Fn(&str) -> Result<T, Fault>,
+        read: impl Fn(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        self.known.push(key);
+        let name = self.name(key);
+        let Some(node) = self.nodes.remove(key) else { return Vec::new() };
+        let mut each = Vec::new();
+        for (at, node) in node.into_list().into_iter().enumerate() {
+            let path = format!("{name}[{at}]");
+            if node.is_table() {
+                each.extend(Section::enter(node, self.folder, self.errors, path, &read));
+                continue;
+            }
+            match node.text().and_then(&text) {
+                Ok(value) => each.push(value),
+                Err(Fault { what, hint, .. }) => {
+                    self.failed = true;
+                    self.errors.push(ConfigError { place: node.at, what: format!("`{path}` {what}"), hint });
+                }
+            }
+        }
+        each
+    }
+
+    /// Whether the key is there and has not been read yet.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.nodes.contains_key(key)
+    }
+
     /// Refuses a combination of `keys`, at the one that was laid on last; does nothing when a key was refused by itself.
-    pub(super) fn refuse(&mut self, keys: &[&str], fault: Fault) {
+    pub(crate) fn refuse(&mut self, keys: &[&str], fault: Fault) {
         if !self.failed {
             let place = keys.iter().filter_map(|key| self.places.get(key)).max().unwrap_or(&self.at).clone();
             self.errors.push(ConfigError { place, what: format!("`{}` {}", self.path, fault.what), hint: fault.hint });
@@ -107,7 +140,7 @@ impl<'a> Section<'a> {
     }
 
     /// Keys that a later version will read; accepting one today would promise what nothing does.
-    pub(super) fn not_yet(&mut self, keys: &[&str]) {
+    pub(crate) fn not_yet(&mut self, keys: &[&str]) {
         for key in keys {
             if let Some(node) = self.nodes.remove(*key) {
                 let what = format!("`{}` is not available in this version", self.name(key));

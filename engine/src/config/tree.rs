@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::Timestamp;
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{ConfigError, ConfigErrors, Fault, Place};
@@ -14,9 +15,9 @@ use super::values::{Secret, Sensitive};
 
 /// One value of the tree, with its place and, where it stands under a key, the key's.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Place,
-    pub(super) key_at: Place,
+pub(crate) struct Node {
+    pub(crate) at: Place,
+    pub(crate) key_at: Place,
     value: Value,
     /// An override's text before it was read as TOML: a token of digits only, or a stream named `2024`, is text all the same.
     raw: Option<String>,
@@ -28,6 +29,7 @@ enum Value {
     Whole(i64),
     Fraction(f64),
     Bool(bool),
+    Date(String),
     List(Vec<Node>),
     Table(BTreeMap<String, Node>),
     Other(&'static str),
@@ -35,13 +37,13 @@ enum Value {
 
 impl Node {
     /// A table without keys, which came from `at`.
-    pub(super) fn empty(at: Place) -> Self {
+    pub(crate) fn empty(at: Place) -> Self {
         let value = Value::Table(BTreeMap::new());
         Self { key_at: at.clone(), at, value, raw: None }
     }
 
     /// The tree of one file, or all its mistakes of syntax.
-    pub(super) fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, ConfigErrors> {
         let name: Arc<str> = name.into();
         let starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let place = |offset: usize| {
@@ -67,7 +69,7 @@ impl Node {
     }
 
     /// Lays one override over the tree; a table replaces what was there. `raw` is read as TOML if it is that, else as text.
-    pub(super) fn set(&mut self, keys: &[String], at: &Place, raw: &str) {
+    pub(crate) fn set(&mut self, keys: &[String], at: &Place, raw: &str) {
         let Some((key, rest)) = keys.split_first() else {
             let value = DeValue::parse(raw).map_or_else(|_| Value::Text(raw.to_owned()), |value| Value::read(value.get_ref(), &|_| at.clone()));
             *self = Self { at: at.clone(), key_at: at.clone(), value, raw: Some(raw.to_owned()) };
@@ -85,36 +87,36 @@ impl Node {
         }
     }
 
-    pub(super) fn text(&self) -> Result<&str, Fault> {
+    pub(crate) fn text(&self) -> Result<&str, Fault> {
         match (&self.value, &self.raw) {
             (Value::Text(text), _) => Ok(text),
-            (Value::Whole(_) | Value::Fraction(_) | Value::Bool(_) | Value::Other(_), Some(raw)) => Ok(raw),
+            (Value::Whole(_) | Value::Fraction(_) | Value::Bool(_) | Value::Date(_) | Value::Other(_), Some(raw)) => Ok(raw),
             _ => Err(self.must_be("text", "write it in quotes")),
         }
     }
 
-    pub(super) fn whole(&self) -> Result<i64, Fault> {
+    pub(crate) fn whole(&self) -> Result<i64, Fault> {
         match self.value {
             Value::Whole(number) => Ok(number),
             _ => Err(self.must_be("a whole number", "write digits without quotes")),
         }
     }
 
-    pub(super) fn bool(&self) -> Result<bool, Fault> {
+    pub(crate) fn bool(&self) -> Result<bool, Fault> {
         match self.value {
             Value::Bool(answer) => Ok(answer),
             _ => Err(self.must_be("true or false", "write true or false, without quotes")),
         }
     }
 
-    pub(super) fn list<T>(&self, parse: impl Fn(&Node) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+    pub(crate) fn list<T>(&self, parse: impl Fn(&Node) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
         match &self.value {
             Value::List(nodes) => nodes.iter().map(|node| node.parsed(&parse)).collect(),
             _ => Err(self.must_be("a list", "write [\"one\", \"two\"]")),
         }
     }
 
-    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, Fault> {
+    pub(crate) fn texts(&self) -> Result<BTreeMap<String, String>, Fault> {
         match &self.value {
             Value::Table(nodes) => nodes.iter().map(|(key, node)| Ok((key.clone(), node.parsed(&|node| Ok(node.text()?.to_owned()))?))).collect(),
             _ => Err(self.must_be("a table of text", "write { stage = \"extraction\" }")),
@@ -151,8 +153,47 @@ impl Node {
         }
     }
 
+    /// A time, in quotes or without.
+    pub(crate) fn time(&self) -> Result<Timestamp, Fault> {
+        const HINT: &str = "write it like 2026-01-05T00:00:00Z";
+        let (Value::Text(text) | Value::Date(text)) = &self.value else { return Err(self.must_be("a time", HINT)) };
+        Timestamp::parse(text).ok_or_else(|| Fault::new(format!("`{text}` is no time"), HINT))
+    }
+
+    /// The value as JSON has it; dates are texts.
+    pub(crate) fn json(&self) -> Result<serde_json::Value, Fault> {
+        use serde_json::Value as Json;
+        Ok(match &self.value {
+            Value::Text(text) | Value::Date(text) => text.as_str().into(),
+            Value::Whole(number) => (*number).into(),
+            Value::Fraction(number) => {
+                let number = serde_json::Number::from_f64(*number);
+                Json::Number(number.ok_or_else(|| Fault::new("is a number that JSON does not have", "leave it out"))?)
+            }
+            Value::Bool(answer) => (*answer).into(),
+            Value::List(nodes) => Json::Array(nodes.iter().map(|node| node.parsed(&Node::json)).collect::<Result<_, _>>()?),
+            Value::Table(nodes) => {
+                let fields = nodes.iter().map(|(name, node)| Ok((name.clone(), node.parsed(&Node::json)?)));
+                Json::Object(fields.collect::<Result<_, Fault>>()?)
+            }
+            Value::Other(_) => return Err(self.must_be("text, a number, true or false, a list or a table", "leave it out")),
+        })
+    }
+
+    /// The values of a list, or of one value that stands alone.
+    pub(crate) fn into_list(self) -> Vec<Node> {
+        match self.value {
+            Value::List(nodes) => nodes,
+            _ => vec![self],
+        }
+    }
+
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value, Value::Table(_))
+    }
+
     /// What stands below a section.
-    pub(super) fn into_keys(self) -> Result<BTreeMap<String, Node>, Fault> {
+    pub(crate) fn into_keys(self) -> Result<BTreeMap<String, Node>, Fault> {
         match self.value {
             Value::Table(nodes) => Ok(nodes),
             _ => Err(self.must_be("a section", "write its keys below [its name]")),
@@ -169,6 +210,7 @@ impl Node {
             Value::Whole(_) => "a whole number",
             Value::Fraction(_) => "a fraction",
             Value::Bool(_) => "true or false",
+            Value::Date(_) => "a date",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
             Value::Other(found) => found,
@@ -178,7 +220,7 @@ impl Node {
 
     /// A secret in a file or on a command line ends in a repository or in a process list, so only the environment may hold
     /// one as text. No message here repeats what was found: people paste the secret itself where its name belongs.
-    pub(super) fn secret(&self, folder: &Path) -> Result<Secret, Fault> {
+    pub(crate) fn secret(&self, folder: &Path) -> Result<Secret, Fault> {
         let hint = "write { env = \"NAME\" } or { file = \"path\" }";
         if let (Place::Variable(_), Ok(text)) = (&self.at, self.text()) {
             return Ok(Secret::Given(Sensitive::new(text)));
@@ -204,7 +246,7 @@ impl Node {
     }
 
     /// Written in the file, a path starts at the file's folder; given by an override, at the working directory.
-    pub(super) fn path(&self, folder: &Path) -> Result<PathBuf, Fault> {
+    pub(crate) fn path(&self, folder: &Path) -> Result<PathBuf, Fault> {
         match self.text()? {
             "" => Err(Fault::new("must not be empty", "write a path, or remove the key")),
             text if matches!(self.at, Place::File { .. }) => Ok(folder.join(text)),
@@ -222,8 +264,8 @@ impl Value {
                 i64::from_str_radix(digits.as_str(), digits.radix()).map_or(Self::Other("a number beyond 64 bits"), Self::Whole)
             }
             DeValue::Boolean(answer) => Self::Bool(*answer),
-            DeValue::Float(number) => number.as_str().replace('_', "").parse().map_or(Self::Other("a fraction"), Self::Fraction),
-            DeValue::Datetime(_) => Self::Other("a date"),
+            DeValue::Float(digits) => digits.as_str().replace('_', "").parse().map_or(Self::Other("a number that no fraction holds"), Self::Fraction),
+            DeValue::Datetime(date) => Self::Date(date.to_string()),
             DeValue::Array(values) => Self::List(
                 values
                     .iter()

@@ -379,6 +379,7 @@ async fn help_names_every_option_and_a_wrong_command_the_nearest_one() {
         ("run", &["--accept-new-stream"]),
         ("demo", &["--once", "--seed <SEED>", "--no-nats"]),
         ("check", &["--json"]),
+        ("test", &["[PATH]", "--run <REGEX>", "--update", "--diff", "--json", "alerts = \"none\""]),
         ("publish", &["<FILE>", "--subject <SUBJECT>", "--from <FROM>", "logs, exchanges", "--as-is", "--since <SINCE>"]),
     ] {
         let said = folder.run(&format!("{command} --help"), "").await;

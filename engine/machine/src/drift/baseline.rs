@@ -22,11 +22,12 @@ const LEARNED_HOURS: u32 = 168;
 /// stands would keep it from ever learning: it takes its first hours at once. With a parent it starts from more than that.
 const YOUNG_HOURS: u32 = 2;
 
-/// What a parent expects at this time, as its children start from it: ln of the rate (or count), and its variance.
+/// What a parent expects at this time, as its children start from it: ln of the rate (or count), its variance, and what of it is the parent's level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     pub log: f64,
     pub variance: f64,
+    pub level: f64,
 }
 
 /// What is expected at this time.
@@ -43,7 +44,8 @@ pub struct Expected {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Events, discounted, and those expected by the reference and the season; trials while learning.
+    /// Events, discounted, and those expected by the reference without its level and the season; trials while learning. Without its level, because
+    /// parent and child mostly see the same calls: a child that compared itself with its parent's level would learn the same chance a second time.
     x: f64,
     e: f64,
     open: Hour,
@@ -102,13 +104,13 @@ impl Baseline {
 
     /// What is expected at tick `at`. `None` while it learns: it has no parent that knows, and has seen too little itself.
     pub fn expected(&self, at: u32, parent: Option<Reference>) -> Option<Expected> {
-        let reference = parent.or(self.own.map(|log| Reference { log, variance: 0.0 }))?;
+        let reference = parent.or(self.own.map(|log| Reference { log, variance: 0.0, level: 0.0 }))?;
         let strength = f64::from(self.strength);
-        let level = libm::log((self.x + strength) / (self.e + strength));
+        let level = libm::log((self.x + strength) / (self.e + strength / libm::exp(reference.level)));
         let (season, uncertain) = self.season.as_ref().map_or((0.0, 0.0), |season| season.at(f64::from(at) / f64::from(HOUR)));
         let own = self.x + strength;
         let unsure = 1.0 / own + reference.variance * strength / own;
-        let log = reference.log + level + season;
+        let log = reference.log - reference.level + level + season;
         Some(Expected { log, variance: unsure + uncertain, level: libm::exp(level), season: libm::exp(season), unsure })
     }
 
@@ -192,13 +194,19 @@ impl Baseline {
         }
     }
 
-    /// What was seen of an incident becomes normal: `events` where `mean` were expected. The shape of day and week stays.
-    pub fn adopt(&mut self, events: f64, mean: f64) {
-        let level = (self.x + f64::from(self.strength)) / (self.e + f64::from(self.strength));
+    /// What was seen of an incident becomes normal: `events` where `mean` were expected (with `expected`). The shape of day and week stays.
+    pub fn adopt(&mut self, events: f64, mean: f64, expected: &Expected) {
         // At least as sure as it was told: an adopted level is the user's word, not an estimate of one tick.
-        (self.x, self.e) = (events, mean / level);
+        (self.x, self.e) = (events, mean / expected.level);
         (self.open.x, self.open.e, self.open.flat) = (0.0, 0.0, 0.0);
         (self.held, self.tainted) = (Hour::default(), false);
+    }
+}
+
+impl Expected {
+    /// ln of what of it is the level.
+    pub fn log_level(&self) -> f64 {
+        libm::log(self.level)
     }
 }
 
@@ -235,11 +243,42 @@ mod tests {
 
     #[test]
     fn with_a_parent_the_first_hours_are_left_out_and_later_ones_count_an_hour_late() {
-        let parent = Some(Reference { log: libm::log(0.1), variance: 1e-4 });
+        let parent = Some(Reference { log: libm::log(0.1), variance: 1e-4, level: 0.0 });
         let mut baseline = Baseline::new(0, Some(20.0), false);
         feed(&mut baseline, 0..4 * HOUR, parent);
         assert_eq!(baseline.counts().0, 0.0);
         feed(&mut baseline, 4 * HOUR..4 * HOUR + 1, parent);
         assert_eq!(baseline.counts().0, f64::from(HOUR));
+    }
+
+    #[test]
+    fn a_chain_of_series_of_the_same_calls_expects_what_its_first_does() {
+        let mut rng = 7_u64;
+        let mut chain = [Baseline::new(0, None, false), Baseline::new(0, Some(4.0), false), Baseline::new(0, Some(4.0), false)];
+        for at in 0..8 * HOUR {
+            // One call in a hundred, by chance (a linear congruential generator).
+            rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let events = f64::from(u8::from((rng >> 33) % 10 == 0));
+            let mut parent = None;
+            for baseline in &mut chain {
+                baseline.pass(at, false);
+                match baseline.expected(at, parent) {
+                    Some(expected) => {
+                        baseline.add(events, 10.0 * libm::exp(expected.log), &expected);
+                        parent = Some(Reference { log: expected.log, variance: expected.variance, level: expected.log_level() });
+                    }
+                    None => {
+                        baseline.learn(at, events, 10.0, rate_learned);
+                    }
+                }
+            }
+        }
+        let first = chain[0].expected(8 * HOUR, None).expect("it has learned");
+        let parent = Some(Reference { log: first.log, variance: first.variance, level: first.log_level() });
+        let second = chain[1].expected(8 * HOUR, parent).expect("its parent has");
+        let parent = Some(Reference { log: second.log, variance: second.variance, level: second.log_level() });
+        let third = chain[2].expected(8 * HOUR, parent).expect("its parent has");
+        // They differ by the first hours, which the children leave out, and not by more the deeper they are.
+        assert!((third.log - second.log).abs() < 0.02 && (second.log - first.log).abs() < 0.2, "{} {} {}", first.log, second.log, third.log);
     }
 }

@@ -242,7 +242,8 @@ impl Gauge {
     pub fn reference(&self) -> Option<Reference> {
         match &self.state {
             State::Rate(rate) => {
-                rate.now.as_ref().and_then(|now| now.expected).map(|expected| Reference { log: expected.log, variance: expected.variance })
+                let of = |expected: Expected| Reference { log: expected.log, variance: expected.variance, level: expected.log_level() };
+                rate.now.as_ref().and_then(|now| now.expected).map(of)
             }
             _ => None,
         }
@@ -277,11 +278,15 @@ impl Gauge {
         match (&mut self.state, firing) {
             (State::Rate(rate), Some(firing)) => {
                 if let Some(expected) = rate.baseline.expected(at, parent) {
-                    rate.baseline.adopt(firing.x.max(0.5), firing.n * libm::exp(expected.log));
+                    rate.baseline.adopt(firing.x.max(0.5), firing.n * libm::exp(expected.log), &expected);
                 }
                 rate.stale();
             }
-            (State::Volume(volume), Some(firing)) => volume.baseline.adopt(firing.x.max(0.5), firing.n),
+            (State::Volume(volume), Some(firing)) => {
+                if let Some(expected) = volume.baseline.expected(at, parent) {
+                    volume.baseline.adopt(firing.x.max(0.5), firing.n, &expected);
+                }
+            }
             (State::Values(values), Some(_)) => **values = Values::new(at),
             (_, None) => return,
         }
