@@ -6,7 +6,9 @@ mod check;
 mod demo;
 mod explain;
 mod publish;
+mod rules;
 mod run;
+mod span;
 mod status;
 mod test;
 
@@ -50,17 +52,15 @@ enum Command {
     /// Watch an incident from its first bad call to its end, within a minute; needs nothing installed.
     Demo(demo::Demo),
     /// Check configuration, rules and schemas; exit 0 when all is well, 1 when not.
-    Check {
-        /// The answer as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Check),
     /// Run the tests that stand beside rules (NAME.test.toml); exit 0 when all pass, 1 when not.
     Test(test::Test),
     /// Ask the running engine where it is, where every log went, and how each rule stands.
     Status(status::Status),
     /// Ask the running engine why a rule fires for a group, or does not.
     Explain(explain::Explain),
+    /// List the rules, shipped and your own: what each says, and how well it is in the running engine.
+    Rules(rules::Rules),
     /// Tell the running engine that what an alert shows is normal from now on.
     Adopt(adopt::Adopt),
     /// Publish JSON lines to the subject, each acknowledged by the server.
@@ -72,6 +72,8 @@ pub(crate) enum Outcome {
     Well,
     /// Done, and the answer is no.
     Unwell,
+    /// Done, with warnings that were to count.
+    Warned,
 }
 
 pub fn main() -> ExitCode {
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Well) => ExitCode::SUCCESS,
         Ok(Outcome::Unwell) => ExitCode::from(1),
+        Ok(Outcome::Warned) => ExitCode::from(3),
         Err(fault) => fail(&fault),
     }
 }
@@ -102,8 +105,9 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
-        Command::Check { json } => check::check(load(), json),
+        Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
+        Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
         Command::Test(test) => test::test(&test, &load().map_err(said)?),
         Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,

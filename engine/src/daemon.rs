@@ -6,6 +6,15 @@
 //!
 //! What is not in the stream (elapsed time, a person's word) is journaled with its position before it is applied; a snapshot is taken every so often,
 //! by its measured cost, and a restart goes on from there: snapshot, journal, stream. So nothing is counted twice or missed, whenever the process dies.
+//!
+//! Other rules are taken up by **two snapshots at one position**. The loop reads no further; what is being folded under the old plan is merged, what
+//! its rules are asked is answered, what a restart has yet to repeat is repeated. Then a snapshot under the old plan is made durable, the machine
+//! adopts the new plan and what that decides is carried out, and a snapshot under the new plan, with the texts of its rules, is made durable; only
+//! then does it read on. So nothing that was told under the old rules is decided twice, whenever the process dies: between the two snapshots, the
+//! next start finds the new files, adopts them from the same position, and decides the same under the same ids, which the outbox takes once; after
+//! the second, it goes on under the new plan. Before the first, and where files change while no engine runs, the next start repeats what came since
+//! its last snapshot under the files it finds; ids of unchanged rules are the same, and alerts that a changed rule's old text had told are ended
+//! (`start.rs`).
 //! Deliberately absent: decisions about calls, rules or alerts. They are the machine's.
 
 use crate::deadletter::{DeadLetters, Letter};
@@ -14,6 +23,7 @@ use crate::inspect::{Folded, Inspector};
 use crate::journal::{Entry, Journal};
 use crate::outbox::{Deliveries, now};
 use crate::routes::Routes;
+use crate::rulebook::Live;
 use crate::source::{Batch, Envelope};
 use crate::store::Store;
 use futures_util::StreamExt;
@@ -53,12 +63,29 @@ pub enum Question {
         alert_id: String,
         reply: oneshot::Sender<Adoption>,
     },
+    /// Go on with other rules, as soon as what is under way is finished.
+    Reload(Reload),
+}
+
+/// Rules to go on with.
+#[derive(Debug)]
+pub struct Rules {
+    pub inspector: Arc<Inspector>,
+    /// The texts they are made of.
+    pub live: Live,
+}
+
+#[derive(Debug)]
+pub struct Reload {
+    rules: Rules,
+    reply: oneshot::Sender<()>,
 }
 
 impl std::fmt::Debug for Question {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Read(_) => f.write_str("Read"),
+            Self::Reload(_) => f.write_str("Reload"),
             Self::Adopt { alert_id, .. } => f.debug_struct("Adopt").field("alert_id", alert_id).finish_non_exhaustive(),
         }
     }
@@ -108,6 +135,10 @@ pub struct Daemon {
     pub deliveries: Arc<Deliveries>,
     /// Effects of the restart itself.
     pub first_effects: Vec<Effect>,
+    /// Texts of rules that the store does not have yet: they go into the next snapshot.
+    pub unsaved_rules: Option<Live>,
+    /// The restart took up other rules than those of its snapshot.
+    pub adopted: bool,
 }
 
 /// Where a crash test kills the process.
@@ -117,6 +148,8 @@ pub enum Crash {
     AfterPost,
     /// The receipt of a message is stored; the next snapshot is not.
     BeforeSnapshot,
+    /// Other rules are taken up and what that decided is stored; the snapshot under them is not.
+    BetweenSnapshots,
 }
 
 /// Numbers about the loop that others may read at any time.
@@ -168,9 +201,20 @@ impl Reader {
         self.questions.send(Question::Adopt { alert_id, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
+
+    /// Goes on with other rules. When this returns, that is durable. While a restart is still repeating its journal, it waits for the end of that.
+    ///
+    /// # Errors
+    /// When the daemon has ended.
+    pub async fn reload(&self, rules: Rules) -> Result<(), Fault> {
+        let (reply, answer) = oneshot::channel();
+        self.questions.send(Question::Reload(Reload { rules, reply })).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
 }
 
-type Folding = JoinHandle<(Folded, Vec<Envelope>, u64, Duration)>;
+/// With the rules it was folded under.
+type Folding = JoinHandle<(Arc<Inspector>, Folded, Vec<Envelope>, u64, Duration)>;
 type Checking = FuturesOrdered<JoinHandle<(CheckRequest, Vec<Checked>)>>;
 
 impl Daemon {
@@ -189,6 +233,10 @@ impl Daemon {
         let mut draining = false;
         let effects = std::mem::take(&mut self.first_effects);
         self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
+        if self.adopted && self.new_stream.is_none() {
+            // As in a reload: nothing is decided under other rules before it is durable that they are.
+            self.save_durably(&mut saving).await?;
+        }
         self.replay_journal(None, &mut checking).await?;
         if let Some(created) = self.new_stream.take() {
             let (position, body) = (self.machine.position(), self.machine.snapshot());
@@ -197,11 +245,21 @@ impl Daemon {
         }
         let mut last_heard = Instant::now();
         let mut caught_up = false;
+        let mut reload: Option<Reload> = None;
         loop {
+            if folding.is_empty()
+                && self.journal.is_empty()
+                && let Some(reload) = reload.take()
+            {
+                self.reload(reload, &mut saving, &mut checking).await?;
+                continue;
+            }
             if draining && folding.is_empty() && checking.is_empty() && self.machine.waiting() == 0 {
                 break;
             }
-            let room = !draining && folding.len() < FOLDING_MAX && self.machine.waiting() < WAITING_MAX;
+            // Where a journal is to be repeated, a reload waits until reading on has come past it.
+            let pausing = reload.is_some() && self.journal.is_empty();
+            let room = !draining && !pausing && folding.len() < FOLDING_MAX && self.machine.waiting() < WAITING_MAX;
             tokio::select! {
                 biased;
                 changed = stop.changed(), if !draining => {
@@ -214,7 +272,7 @@ impl Daemon {
                         self.elapse(&mut checking).await?;
                     }
                     saving.finished(&self.pulse)?;
-                    if saving.due(self.machine.position(), self.applied()) {
+                    if saving.due(self.machine.position(), self.applied(), self.unsaved_rules.is_some()) {
                         self.save(&mut saving).await?;
                     }
                 }
@@ -225,10 +283,14 @@ impl Daemon {
                         // Whoever asked may have gone; it is done all the same.
                         let _ = reply.send(came);
                     }
+                    // One task asks for them, one after another.
+                    Question::Reload(asked) => reload = Some(asked),
                 },
                 Some(done) = checking.next(), if !checking.is_empty() => self.checked(done, &mut checking).await?,
                 Some(done) = folding.next(), if !folding.is_empty() => {
-                    let (folded, envelopes, pending, took) = done.map_err(|error| Fault::plain(format!("folding a batch ended unexpectedly: {error}")))?;
+                    let (under, folded, envelopes, pending, took) =
+                        done.map_err(|error| Fault::plain(format!("folding a batch ended unexpectedly: {error}")))?;
+                    assert!(Arc::ptr_eq(&under, &self.inspector), "a batch is merged under the rules it was folded under");
                     (caught_up, last_heard) = (pending == 0, Instant::now());
                     self.folded(folded, &envelopes, took, &mut checking).await?;
                     self.pulse.pending.store(pending, Ordering::Relaxed);
@@ -241,7 +303,7 @@ impl Daemon {
                             folding.push_back(tokio::task::spawn_blocking(move || {
                                 let began = Instant::now();
                                 let folded = inspector.fold(&envelopes);
-                                (folded, envelopes, pending, began.elapsed())
+                                (inspector, folded, envelopes, pending, began.elapsed())
                             }));
                         }
                     }
@@ -249,9 +311,7 @@ impl Daemon {
                 },
             }
         }
-        saving.wait(&self.pulse).await?;
-        self.save(&mut saving).await?;
-        saving.wait(&self.pulse).await?;
+        self.save_durably(&mut saving).await?;
         info!(position = self.machine.position(), "stopped; everything that was read is counted and saved");
         Ok(self.machine)
     }
@@ -334,6 +394,31 @@ impl Daemon {
         self.note(&entry).await?;
         self.happen(entry, checking).await?;
         Ok(Adoption::Adopted { rule, environment, group, told })
+    }
+
+    /// Goes on with other rules, by two snapshots at one position; above says why. Nothing is being folded, and no journal is to be repeated.
+    async fn reload(&mut self, Reload { rules, reply }: Reload, saving: &mut Saving, checking: &mut Checking) -> Result<(), Fault> {
+        let began = Instant::now();
+        self.answered(checking).await?;
+        self.save_durably(saving).await?;
+        let mut sealed = Vec::new();
+        for (environment, from, to) in self.machine.needs(&rules.inspector.plan) {
+            sealed.extend(self.store.ask(move |db| db.blocks(&environment, from, to)).await?);
+        }
+        let mut effects = Vec::new();
+        self.machine.adopt(rules.inspector.plan.clone(), sealed, &mut effects);
+        self.inspector = rules.inspector;
+        self.carry_out(effects, &[], &BTreeMap::new(), checking).await?;
+        if self.crash == Some(Crash::BetweenSnapshots) {
+            warn!("crash test: aborting before the snapshot under the new rules");
+            std::process::abort();
+        }
+        self.unsaved_rules = Some(rules.live);
+        self.save_durably(saving).await?;
+        info!(position = self.machine.position(), took = ?began.elapsed(), "other rules taken up");
+        // Whoever asked may have gone; it is done all the same.
+        let _ = reply.send(());
+        Ok(())
     }
 
     /// Journals what is about to be applied.
@@ -432,7 +517,8 @@ impl Daemon {
         let body = self.machine.snapshot();
         let (position, journaled, bytes) = (self.machine.position(), self.applied(), body.len() as u64);
         let encoded = began.elapsed();
-        let answer = self.store.send(move |db| db.save(position, &body, journaled)).await?;
+        let rules = self.unsaved_rules.take();
+        let answer = self.store.send(move |db| db.save(position, &body, journaled, rules.as_ref())).await?;
         self.pulse.snapshot_bytes.store(bytes, Ordering::Relaxed);
         saving.started(position, journaled, encoded, answer);
         if saving.rolled_up.is_none_or(|at| at.elapsed() >= ROLL_UP_EVERY) {
@@ -440,6 +526,13 @@ impl Daemon {
             self.roll_up(position).await?;
         }
         Ok(())
+    }
+
+    /// A snapshot that is on the disk when this returns.
+    async fn save_durably(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        saving.wait(&self.pulse).await?;
+        self.save(saving).await?;
+        saving.wait(&self.pulse).await
     }
 
     /// Rolls up as of the snapshot at `position`, which has just been handed to the store. Never later: a restart seals again what was sealed after
@@ -483,8 +576,8 @@ impl Saving {
         Self { position, journaled: 0, every: *SNAPSHOT_EVERY.start(), last: Instant::now(), encoded: Duration::ZERO, rolled_up: None, running: None }
     }
 
-    fn due(&self, position: u64, journaled: i64) -> bool {
-        self.running.is_none() && (position != self.position || journaled != self.journaled) && self.last.elapsed() >= self.every
+    fn due(&self, position: u64, journaled: i64, rules: bool) -> bool {
+        self.running.is_none() && (rules || position != self.position || journaled != self.journaled) && self.last.elapsed() >= self.every
     }
 
     fn started(&mut self, position: u64, journaled: i64, encoded: Duration, answer: oneshot::Receiver<Result<(), Fault>>) {

@@ -1,20 +1,24 @@
 //! The listener: health, metrics, the JSON API, and a page to look at. Whoever can reach it sees numbers and alerts, never payloads, and may adopt an
-//! alert as the new normal; everything else is reading.
+//! alert as the new normal and have the rules' files read again; everything else is reading.
 
 mod adopt;
 mod alerts;
 pub(crate) mod explain;
 mod metrics;
 mod page;
+mod reload;
+mod rules;
 mod series;
 mod status;
 
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
 use crate::outbox::Deliveries;
+use crate::reload::Asking;
+use crate::rulebook::Standing;
 use crate::store::Store;
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -33,6 +37,8 @@ pub struct App {
     pub pulse: Arc<Pulse>,
     pub deliveries: Arc<Deliveries>,
     pub readiness: Arc<Readiness>,
+    pub rules: Arc<Standing>,
+    pub reload: Asking,
     /// Where calls come from, for people: `stream LLM_CALLS at nats://…`.
     pub source: String,
     /// Where messages go, for people.
@@ -67,6 +73,8 @@ pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch:
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/alerts/{id}/adopt", post(adopt::adopt))
         .route("/api/v1/explain", get(explain::explain))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/rules/reload", post(reload::reload))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such page", "see / for what there is") })
         .layer(axum::middleware::from_fn(guard))
         .with_state(app);
@@ -92,6 +100,14 @@ async fn ready(axum::extract::State(app): axum::extract::State<App>) -> Response
     let engine = app.reader.ask(|_| ()).await.is_ok();
     let status = if source && store && engine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": status == StatusCode::OK, "source": source, "store": store, "engine": engine }))).into_response()
+}
+
+/// Only browsers say where a request comes from; a page somewhere must not change anything in its reader's name.
+fn not_from_a_page(headers: &HeaderMap, instead: impl FnOnce() -> String) -> Result<(), Problem> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "pages of a browser may only read", instead()));
+    }
+    Ok(())
 }
 
 /// An error as `application/problem+json` (RFC 9457).

@@ -74,6 +74,12 @@ pub fn state(standing: &RuleStanding) -> &'static str {
     }
 }
 
+/// `in range: 12 gauges, 3 learning, 0 outside, 0 told`
+pub fn counts(standing: &RuleStanding) -> String {
+    let RuleStanding { gauged, learning, firing, told, .. } = standing;
+    format!("{}: {gauged} gauges, {learning} learning, {firing} outside, {told} told", state(standing))
+}
+
 /// What its budget costs a rule in delay, over all calls and in the middle group.
 pub fn cost(standing: &RuleStanding) -> String {
     match (standing.delay, standing.median_delay) {

@@ -1,5 +1,6 @@
 //! Putting an engine together: rules and schemas into a plan, the store's snapshot into a machine, the source, the ways out, the listener; and
 //! taking it apart again in order. `run` and `demo` differ only in what they hand in.
+//! Rules are read here for the first time; when their files change later is [`crate::reload`]'s to see.
 
 use crate::config::Config;
 use crate::daemon::{Crash, Daemon, Pulse, reader};
@@ -8,17 +9,20 @@ use crate::error::Fault;
 use crate::http::{self, App, Readiness};
 use crate::inspect::Inspector;
 use crate::journal::Journal;
-use crate::outbox::{Deliveries, Outbox, Ways};
+use crate::outbox::{Deliveries, Outbox, Ways, now};
+use crate::reload::{self, Watching};
 use crate::routes::Routes;
+use crate::rulebook::{Settling, Standing, choose};
 use crate::slack::Slack;
 use crate::source::local::Local;
 use crate::source::{Batch, nats};
 use crate::store::Store;
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::{Effect, Machine, Start};
-use model::plan::{Filter, Plan, Windows};
+use model::plan::{Filter, Plan, Rule, Windows};
 use model::{Key, Span, Timestamp};
-use std::collections::BTreeMap;
+use rules::Source;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,10 +71,16 @@ pub struct Running {
     stop_edges: watch::Sender<bool>,
 }
 
+/// The files of the library and of the user's folder.
+pub fn rule_files(config: &Config) -> Result<(Vec<Source>, Vec<Source>), Fault> {
+    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
+    let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;
+    Ok((library, own))
+}
+
 /// Rules of the library and of the user's folder. Files with mistakes are reported and left out; the others run.
 pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
-    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
-    let mut own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;
+    let (library, mut own) = rule_files(config)?;
     // An unchanged copy of a shipped rule is that rule, not a second one of its name.
     own.retain(|source| !library.iter().any(|shipped| shipped.text == source.text));
     let sources: Vec<_> = library.into_iter().chain(own).collect();
@@ -99,12 +109,15 @@ pub fn load_evaluators(config: &Config) -> Result<Evaluators, Fault> {
 
 /// The watch plan of these rules under this configuration.
 pub fn plan(config: &Config, rules: &rules::RuleSet) -> Plan {
-    let windows = Windows {
+    Plan::new(windows(config), config.false_alarms, rules.specs())
+}
+
+fn windows(config: &Config) -> Windows {
+    Windows {
         slice: span(config.windows.slice),
         lateness: span(config.windows.lateness),
         series_max: u32::try_from(config.windows.series_max).unwrap_or(u32::MAX),
-    };
-    Plan::new(windows, config.false_alarms, rules.specs())
+    }
 }
 
 fn span(duration: Duration) -> Span {
@@ -130,17 +143,25 @@ fn filter(applies: &BTreeMap<String, String>) -> Result<(Filter, Vec<String>), F
 /// # Errors
 /// Whatever keeps it from starting, with the way out. Mistakes in single rule files do not.
 pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Running, Fault> {
-    let loaded = load_rules(config)?;
-    for problem in &loaded.problems {
-        error!("{problem}");
-    }
+    let (library, own) = rule_files(config)?;
     let evaluators = load_evaluators(config)?;
-    let plan = plan(config, &loaded.rules);
-    info!(rules = plan.rules.len(), left_out = loaded.problems.len(), "rules loaded");
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().map_err(|error| Fault::plain(format!("the listener has no address: {error}")))?;
     let public_url = config.http.public_url.replace(":0", &format!(":{}", address.port()));
     let store = Store::open(config.store.path.clone())?;
+    let started = now();
+    let known_rules = store.ask(|db| db.rules()).await?;
+    let chosen = choose(&library, &own, &config.rules.constants, &known_rules, started);
+    for problem in &chosen.problems {
+        error!("{problem}");
+        if chosen.live.contains_key(&problem.path.display().to_string()) {
+            warn!(file = %problem.path.display(), "its last good version goes on");
+        }
+    }
+    let plan = plan(config, &chosen.rules);
+    info!(rules = plan.rules.len(), problems = chosen.problems.len(), "rules loaded");
+    let standing = Arc::new(Standing::default());
+    standing.set(&chosen, &library, started);
 
     let connection = match feed {
         Feed::Nats => Some(nats::connect(&config.nats).await?),
@@ -157,7 +178,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let known = store.ask(|db| db.meta("stream_created")).await?;
     let saved = store.ask(|db| db.saved()).await?;
     let mut first_effects = Vec::new();
-    let (mut machine, mut journal) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
+    let (mut machine, mut journal, adopted) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
     let mut new_stream = None;
     if let Some(identity) = &identity {
         let created = identity.created.to_string();
@@ -201,9 +222,25 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         (Arc::new(Pulse::default()), Arc::new(Deliveries::default()), Arc::new(Notify::new()), Arc::new(Readiness::default()));
     pulse.committed.store(position, Ordering::Relaxed);
     let source_id = identity.as_ref().map(|identity| format!("{}@{}", config.nats.stream, identity.created)).unwrap_or_default();
+    let (asking, asked) = reload::asking();
+    let watching = Watching {
+        path: config.rules.path.clone(),
+        library,
+        constants: config.rules.constants.clone(),
+        windows: windows(config),
+        false_alarms: config.false_alarms,
+        evaluators: evaluators.clone(),
+        reader: reader.clone(),
+        standing: standing.clone(),
+        started,
+        live: chosen.live.clone(),
+        running: plan.rules.iter().map(|rule| (rule.name.clone(), rule.fingerprint)).collect(),
+        problems: chosen.problems,
+        settling: Settling::new(own),
+    };
     let daemon = Daemon {
         machine,
-        inspector: Arc::new(Inspector { plan, rules: loaded.rules, evaluators }),
+        inspector: Arc::new(Inspector { plan, rules: chosen.rules, evaluators }),
         store: store.clone(),
         routes,
         journal,
@@ -218,6 +255,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         crash: options.crash,
         deliveries: deliveries.clone(),
         first_effects,
+        unsaved_rules: (chosen.live != known_rules).then_some(chosen.live),
+        adopted,
     };
     let reading = match feed {
         Feed::Local(local) => {
@@ -237,8 +276,18 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     };
     let ways = Ways { slack, nats: connection, terminal: options.terminal, public_url, crash_after_post: options.crash == Some(Crash::AfterPost) };
     let outbox = Outbox::new(store.clone(), ways, wake, deliveries.clone());
-    let app =
-        App { reader: reader.clone(), store: store.clone(), pulse: pulse.clone(), deliveries, readiness, source: source_said, slack: slack_said };
+    let app = App {
+        reader: reader.clone(),
+        store: store.clone(),
+        pulse: pulse.clone(),
+        deliveries,
+        readiness,
+        rules: standing,
+        reload: asking,
+        source: source_said,
+        slack: slack_said,
+    };
+    tokio::spawn(watching.run(asked, edges_stopped.clone()));
     Ok(Running {
         address,
         reader,
@@ -253,8 +302,14 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     })
 }
 
-async fn restore(store: &Store, saved: Option<crate::store::Saved>, plan: Plan, effects: &mut Vec<Effect>) -> Result<(Machine, Journal), Fault> {
-    let Some(saved) = saved else { return Ok((Machine::new(plan, 0), Journal::new())) };
+/// The machine to go on with, what it has to repeat, and whether its snapshot was under another plan.
+async fn restore(
+    store: &Store,
+    saved: Option<crate::store::Saved>,
+    plan: Plan,
+    effects: &mut Vec<Effect>,
+) -> Result<(Machine, Journal, bool), Fault> {
+    let Some(saved) = saved else { return Ok((Machine::new(plan, 0), Journal::new(), false)) };
     let start = Start::decode(&saved.body).map_err(|error| {
         Fault::new(format!("the snapshot in the store cannot be used: {error}"), "move the store's folder away to start anew from the stream")
     })?;
@@ -263,7 +318,30 @@ async fn restore(store: &Store, saved: Option<crate::store::Saved>, plan: Plan, 
         blocks.extend(store.ask(move |db| db.blocks(&environment, from, to)).await?);
     }
     debug_assert_eq!(start.position(), saved.position);
-    Ok((start.finish(plan, blocks, effects), saved.journal.into()))
+    let adopted = *start.plan() != plan;
+    let is_in = |plan: &Plan, rule: &Rule| plan.rules.iter().any(|known| known.name == rule.name && known.fingerprint == rule.fingerprint);
+    let gone: BTreeSet<String> = start.plan().rules.iter().filter(|rule| !is_in(&plan, rule)).map(|rule| rule.name.clone()).collect();
+    let machine = start.finish(plan, blocks, effects);
+    if !gone.is_empty() {
+        end_what_is_gone(store, &machine, &gone, effects).await?;
+    }
+    Ok((machine, saved.journal.into(), adopted))
+}
+
+/// Ends the alerts of rules that have changed while the engine was down. A kill may have come after people were told and before a snapshot; repeating
+/// the stream under the new rules would never come past such an alert again, and nobody would hear of its end.
+async fn end_what_is_gone(store: &Store, machine: &Machine, gone: &BTreeSet<String>, effects: &mut Vec<Effect>) -> Result<(), Fault> {
+    let told: BTreeSet<String> =
+        effects.iter().filter_map(|effect| if let Effect::Notify(told) = effect { Some(told.id.clone()) } else { None }).collect();
+    let ticks: BTreeMap<_, _> = machine.looked().collect();
+    for last in store.ask(|db| db.firing()).await?.into_iter().filter(|last| gone.contains(&last.rule)) {
+        let at = ticks.get(last.environment.as_str()).map_or(last.at, |tick| last.at.max(*tick));
+        let ended = last.ended(machine::Reason::RuleChanged, at);
+        if !told.contains(&ended.id) {
+            effects.push(Effect::Notify(ended));
+        }
+    }
+    Ok(())
 }
 
 async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) -> Result<(), Fault> {

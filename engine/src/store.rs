@@ -6,6 +6,7 @@
 
 use crate::error::Fault;
 use crate::journal::Entry;
+use crate::rulebook::Live;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -143,13 +144,24 @@ impl Db {
         Ok(snapshot.map(|(position, body)| Saved { position, body, journal }))
     }
 
-    /// Replaces the snapshot, and drops the journal up to and with entry `journaled`.
-    pub fn save(&mut self, position: u64, body: &[u8], journaled: i64) -> Result<(), Fault> {
+    /// Replaces the snapshot, and drops the journal up to and with entry `journaled`. The texts of the rules that it is under go with it when they are
+    /// others than before.
+    pub fn save(&mut self, position: u64, body: &[u8], journaled: i64, rules: Option<&Live>) -> Result<(), Fault> {
         let transaction = self.connection.transaction()?;
+        if let Some(rules) = rules {
+            let text = serde_json::to_string(rules).map_err(|error| Fault::plain(format!("cannot write the rules' texts: {error}")))?;
+            let sql = "INSERT INTO meta VALUES ('rules', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            transaction.execute(sql, [text])?;
+        }
         transaction.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?1, ?2)", params![position, body])?;
         transaction.execute("DELETE FROM journal WHERE id <= ?1", [journaled])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// The texts of the user's rules as of the last snapshot that changed them. What cannot be read is as if nothing had run.
+    pub fn rules(&self) -> Result<Live, Fault> {
+        Ok(self.meta("rules")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
     }
 
     /// Goes on with a stream that the store does not know: which one, and the state to go on from, together. What was journaled on another is void.
@@ -277,6 +289,13 @@ impl Db {
         let mut statement = self.connection.prepare_cached("SELECT state, body FROM alerts ORDER BY changed DESC, id LIMIT ?1")?;
         let rows = statement.query_map([most], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
         rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
+    }
+
+    /// Alerts that people were told of and not of their end.
+    pub fn firing(&self) -> Result<Vec<Notification>, Fault> {
+        let mut statement = self.connection.prepare("SELECT body FROM alerts WHERE state = 'firing' ORDER BY began, id")?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        rows.map(|row| row.map_err(Fault::from).and_then(|body| notification(&body))).collect()
     }
 
     /// The last notification of an alert that was told.

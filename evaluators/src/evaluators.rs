@@ -34,14 +34,14 @@ pub struct Objective {
     pub latency_ms: u64,
 }
 
-/// Shared by all worker threads.
-#[derive(Debug)]
+/// Shared by all worker threads. A clone is a handle on the same: its compiled schemas and its count go on when the rules beside it change.
+#[derive(Clone, Debug)]
 pub struct Evaluators {
     /// By name.
-    schemas: Vec<Configured>,
-    objectives: Vec<Objective>,
-    of_calls: Cache,
-    refused: AtomicU64,
+    schemas: Arc<[Configured]>,
+    objectives: Arc<[Objective]>,
+    of_calls: Arc<Cache>,
+    refused: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Evaluators {
         if let Some(pair) = configured.windows(2).find(|pair| pair[0].source.name == pair[1].source.name) {
             return Err(EvaluatorError::Twice { name: pair[0].source.name.clone() });
         }
-        Ok(Self { schemas: configured, objectives, of_calls: Cache::default(), refused: AtomicU64::new(0) })
+        Ok(Self { schemas: configured.into(), objectives: objectives.into(), of_calls: Arc::default(), refused: Arc::default() })
     }
 
     /// What they find in `call`. Cost: nothing but the filters when the answer is not to be JSON; else a scan of the answer, and with a schema

@@ -26,6 +26,11 @@ pub struct UnknownPack {
     pub hint: String,
 }
 
+/// Every pack with its rules, in the library's order.
+pub fn shipped() -> Vec<(&'static str, Vec<&'static str>)> {
+    SHIPPED.chunk_by(|a, b| a.pack == b.pack).map(|pack| (pack[0].pack, pack.iter().map(|shipped| shipped.rule).collect())).collect()
+}
+
 /// The files of shipped packs (`basics`) or single rules (`fallback-rate`), each once, in the library's order.
 ///
 /// # Errors

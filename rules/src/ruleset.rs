@@ -11,7 +11,7 @@ use model::plan::{Decides, RuleSpec, Script};
 use model::window::{Checked, GroupView};
 use model::{Bucket, CallLog, OwnMeasure, Takers};
 use rhai::{AST, Dynamic, Engine, Map};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The rules of one load, in the order of their names. Cloning is cheap.
@@ -86,6 +86,11 @@ impl RuleSet {
     /// For the watch plan, in the order of the rules' names.
     pub fn specs(&self) -> Vec<RuleSpec> {
         self.0.rules.iter().map(|rule| rule.spec.clone()).collect()
+    }
+
+    /// Each rule with the file that it is in, in the order of [`RuleSet::specs`].
+    pub fn files(&self) -> impl Iterator<Item = (&RuleSpec, &Path)> {
+        self.0.rules.iter().map(|rule| (&rule.spec, rule.path.as_path()))
     }
 
     /// What the scripts see in `call`: clears `views` and fills one for each rule whose filter takes it, in the order of their slots.

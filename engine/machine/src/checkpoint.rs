@@ -1,7 +1,8 @@
 //! The snapshot: everything that is neither sealed nor derived, with the stream position it belongs to, in one versioned byte string.
 //!
 //! Sealed slices that windows still hold are read back from where they were written; running sums are rebuilt. A snapshot taken under another plan
-//! is adopted: series of groupings that are still wanted go on, changed rules start anew.
+//! is adopted: series of groupings that are still wanted go on, changed rules start anew. A machine at work adopts another plan in the same way, as if
+//! it had been restarted: there is one path, so that what a reload of rules does and what a restart with the same files does cannot differ.
 
 use crate::alert::{Alert, State};
 use crate::block::SliceBlock;
@@ -87,6 +88,51 @@ impl Machine {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         postcard::to_extend(&snapshot, bytes).expect("writing to memory does not fail")
     }
+
+    /// The sealed slices that `plan`'s windows would hold: environment, first start, and the start after the last.
+    pub fn needs(&self, plan: &Plan) -> Vec<(String, Timestamp, Timestamp)> {
+        self.environments.values().map(|environment| (environment.name.clone(), held_from(plan, environment.tick), environment.sealed_to)).collect()
+    }
+
+    /// Goes on under `plan`, exactly as [`Start::finish`] would from a snapshot taken now, with the sealed slices of [`Self::needs`]. Under the plan
+    /// that it has, nothing happens.
+    ///
+    /// # Panics
+    /// While checks are asked and not answered: their rules are numbered by the plan they were asked under.
+    pub fn adopt(&mut self, plan: Plan, sealed: Vec<SliceBlock>, effects: &mut Vec<Effect>) {
+        assert_eq!(self.waiting(), 0, "the answers of all checks come before another plan");
+        if self.plan == plan {
+            return;
+        }
+        for environment in self.environments.values_mut() {
+            // They come back as they were written, those included that only the new plan's windows hold.
+            environment.slices = environment.slices.split_off(&environment.sealed_to);
+        }
+        self.go_on(plan, sealed, effects);
+    }
+
+    /// Puts a machine that holds open slices alone to work under `plan`. Checks that were not answered are asked again.
+    fn go_on(&mut self, plan: Plan, sealed: Vec<SliceBlock>, effects: &mut Vec<Effect>) {
+        if self.plan != plan {
+            let old = std::mem::replace(&mut self.plan, plan);
+            for environment in self.environments.values_mut() {
+                environment.adopt(&old, &self.plan, effects);
+            }
+        }
+        for block in sealed {
+            if let Some(environment) = self.environments.get_mut(&block.environment) {
+                environment.hold(&self.plan, block);
+            }
+        }
+        for environment in self.environments.values_mut() {
+            environment.widened = [Timestamp::default(); 2];
+            environment.widen(&self.plan);
+            environment.rebuild_windows(&self.plan);
+            for closed in &environment.waiting {
+                environment.ask(closed, effects);
+            }
+        }
+    }
 }
 
 impl Start {
@@ -106,23 +152,25 @@ impl Start {
         self.snapshot.position
     }
 
+    /// The plan that it was taken under.
+    pub fn plan(&self) -> &Plan {
+        &self.snapshot.plan
+    }
+
     /// The sealed slices that `plan`'s windows still hold: environment, first start, and the start after the last.
     pub fn needs(&self, plan: &Plan) -> Vec<(String, Timestamp, Timestamp)> {
-        let reach = plan.reach();
-        let from = |tick: Timestamp| (tick - reach).floor(width_at(reach, plan.windows.slice));
-        self.snapshot.environments.iter().map(|environment| (environment.name.clone(), from(environment.tick), environment.sealed_to)).collect()
+        let of = |environment: &EnvironmentSnapshot| (environment.name.clone(), held_from(plan, environment.tick), environment.sealed_to);
+        self.snapshot.environments.iter().map(of).collect()
     }
 
     /// The machine as it was, under `plan`, with the blocks it needs. Checks that were not answered are asked again.
     pub fn finish(self, plan: Plan, sealed: Vec<SliceBlock>, effects: &mut Vec<Effect>) -> Machine {
-        let old = self.snapshot.plan;
-        let same = old == plan;
         let mut machine = Machine {
             position: self.snapshot.position,
             ledger: self.snapshot.ledger,
             environments: BTreeMap::new(),
             scratch: Quantiles::new(),
-            plan: old,
+            plan: self.snapshot.plan,
         };
         for snapshot in self.snapshot.environments {
             let environment = Environment {
@@ -144,26 +192,15 @@ impl Start {
             };
             machine.environments.insert(environment.name.clone(), environment);
         }
-        if !same {
-            let old = std::mem::replace(&mut machine.plan, plan);
-            for environment in machine.environments.values_mut() {
-                environment.adopt(&old, &machine.plan, effects);
-            }
-        }
-        for block in sealed {
-            if let Some(environment) = machine.environments.get_mut(&block.environment) {
-                environment.hold(&machine.plan, block);
-            }
-        }
-        for environment in machine.environments.values_mut() {
-            environment.widen(&machine.plan);
-            environment.rebuild_windows(&machine.plan);
-            for closed in &environment.waiting {
-                environment.ask(closed, effects);
-            }
-        }
+        machine.go_on(plan, sealed, effects);
         machine
     }
+}
+
+/// The start of the first slice that a window of `plan` holds while the tick at `tick` is open.
+fn held_from(plan: &Plan, tick: Timestamp) -> Timestamp {
+    let reach = plan.reach();
+    (tick - reach).floor(width_at(reach, plan.windows.slice))
 }
 
 impl Environment {

@@ -65,6 +65,13 @@ pub struct Notification {
     pub runbook: Option<String>,
 }
 
+impl Notification {
+    /// What is told when the alert, of which this was told last, ends at `at` for `reason`. The id is the one that any other way to that end gives it.
+    pub fn ended(&self, reason: Reason, at: Timestamp) -> Self {
+        Self { id: format!("{}-{}", self.alert_id, reason.name()), reason, at, ..self.clone() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     pub watch: String,

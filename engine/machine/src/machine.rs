@@ -133,6 +133,11 @@ impl Machine {
         self.environments.values().map(|environment| (environment.name.as_str(), environment.clock))
     }
 
+    /// Name of each environment, and the end of the last tick at which its rules looked.
+    pub fn looked(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.environments.values().map(|environment| (environment.name.as_str(), environment.tick))
+    }
+
     /// Whether [`Input::Elapsed`] would close a tick now.
     pub fn would_elapse(&self, now: Timestamp) -> bool {
         self.environments.values().any(|environment| environment.would_close(now))

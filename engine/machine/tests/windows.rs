@@ -133,11 +133,22 @@ impl Play {
         self.apply(Input::Checked { environment: asked.environment, at: asked.at, rule: asked.rule, results });
     }
 
+    fn needed(&self, needs: &[(String, Timestamp, Timestamp)]) -> Vec<SliceBlock> {
+        let needed = |block: &&SliceBlock| needs.iter().any(|(name, from, to)| block.environment == *name && (*from..*to).contains(&block.start));
+        self.sealed.values().filter(needed).cloned().collect()
+    }
+
+    /// Goes on under another plan without a restart.
+    fn adopt(&mut self, plan: Plan) {
+        let blocks = self.needed(&self.machine.needs(&plan));
+        let mut effects = Vec::new();
+        self.machine.adopt(plan, blocks, &mut effects);
+        self.carry_out(effects);
+    }
+
     fn restart(&mut self, plan: Plan) {
         let start = Start::decode(&self.machine.snapshot()).expect("it was just written");
-        let needs = start.needs(&plan);
-        let needed = |block: &&SliceBlock| needs.iter().any(|(name, from, to)| block.environment == *name && (*from..*to).contains(&block.start));
-        let blocks = self.sealed.values().filter(needed).cloned().collect();
+        let blocks = self.needed(&start.needs(&plan));
         self.asked.clear();
         let mut effects = Vec::new();
         self.machine = start.finish(plan, blocks, &mut effects);
@@ -407,6 +418,50 @@ fn a_changed_plan_keeps_what_did_not_change() {
             format!("1m10s resolved rate[a]: error rate is about 90 %, {was}"),
         ]
     );
+}
+
+/// Whatever the change is, a crash in the middle of a reload may not make a difference.
+#[test]
+fn a_plan_adopted_at_work_and_one_adopted_by_a_restart_go_on_alike() {
+    let longer = || rule("long", &[Key::Stage], vec![expect(0.0, 0.2, watch("w", rate(Signal::Error), 600))]);
+    let changed = || {
+        let mut spec = errors();
+        spec.rule.fingerprint += 1;
+        spec
+    };
+    let users = || rule("users", &[Key::User], vec![expect(0.0, 0.2, watch("w", rate(Signal::Error), 60))]);
+    let learned = || rule("learned", &[Key::Stage, Key::Model], vec![watch("w", rate(Signal::Retry), 60)]);
+    let before = || plan(vec![errors(), users(), learned(), any_check()]);
+    for (what, after) in [
+        ("the same", before()),
+        ("a rule removed", plan(vec![users(), learned(), any_check()])),
+        ("a text changed", plan(vec![changed(), users(), learned(), any_check()])),
+        ("a longer window", plan(vec![errors(), longer(), users(), learned()])),
+        ("another grouping", plan(vec![errors(), learned()])),
+        ("nothing", plan(vec![])),
+    ] {
+        let history = "
+            1s stage=a user_id=u error x9
+            1s stage=b user_id=v x40
+            1m stage=a user_id=u x20
+            2m31s stage=a user_id=u error x20
+            2m33s stage=b user_id=v x7
+            2m41s stage=b user_id=v";
+        let (mut at_work, mut restarted) = (Play::new(before()), Play::new(before()));
+        at_work.play(history);
+        restarted.play(history);
+        assert!(at_work.lines.iter().any(|line| line.contains("fired errors[a]")), "{:?}", at_work.lines);
+        at_work.adopt(after.clone());
+        restarted.restart(after);
+        assert_eq!(at_work.lines, restarted.lines, "{what}: told by the change");
+        assert!(at_work.machine.snapshot() == restarted.machine.snapshot(), "{what}: the state after it");
+        let future = "2m55s stage=a user_id=u error x5\n3m1s stage=b user_id=v x90\n3m20s stage=a user_id=u x200\n5m elapse\n13m stage=a user_id=u";
+        at_work.play(future);
+        restarted.play(future);
+        assert_eq!(at_work.lines, restarted.lines, "{what}: told later");
+        assert!(at_work.machine.snapshot() == restarted.machine.snapshot(), "{what}: the state at the end");
+        assert_eq!(at_work.sealed, restarted.sealed, "{what}: what was sealed");
+    }
 }
 
 #[test]

@@ -1,94 +1,143 @@
-//! `streamgauge check`: reads everything that a start would read, and says all that is wrong with it. Connects to nothing.
+//! `streamgauge check`: reads everything that a start would read, and says all that is wrong with it, and what is probably not meant. Connects to
+//! nothing.
 
+use super::span::pointed;
 use super::{Outcome, say};
 use crate::config::{Config, ConfigErrors};
 use crate::error::Fault;
-use crate::start::{load_evaluators, load_rules, plan};
-use model::FalseAlarms;
-use model::plan::{Decides, Rule, Statistic, Watch};
-use serde_json::json;
+use crate::listing::Says;
+use crate::start::{load_evaluators, plan, rule_files};
+use model::Span;
+use rules::{Bounds, Problem, Source, lint};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
-pub(super) fn check(config: Result<Config, ConfigErrors>, as_json: bool) -> Result<Outcome, Fault> {
-    let mut problems = Vec::new();
-    let mut rules = Vec::new();
-    let mut budget = FalseAlarms::default();
-    match config {
-        Err(errors) => problems.extend(errors.as_slice().iter().map(ToString::to_string)),
-        Ok(config) => {
-            budget = config.false_alarms;
-            match load_rules(&config) {
-                Err(fault) => problems.push(fault.to_string()),
-                Ok(loaded) => {
-                    problems.extend(loaded.problems.iter().map(ToString::to_string));
-                    rules = plan(&config, &loaded.rules).rules;
-                }
-            }
-            if let Err(fault) = load_evaluators(&config) {
-                problems.push(fault.to_string());
-            }
-        }
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// A folder or a file of rules to check instead of the configured folder.
+    path: Option<PathBuf>,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Exit 3 when there are warnings and no problems.
+    #[arg(long)]
+    lint_fatal: bool,
+}
+
+/// All that is to be said.
+#[derive(Default)]
+struct Findings {
+    /// Of the configuration and what it points at.
+    general: Vec<String>,
+    errors: Vec<Problem>,
+    warnings: Vec<rules::Warning>,
+    rules: Vec<Says>,
+    sources: Vec<Source>,
+}
+
+pub(super) fn check(config: Result<Config, ConfigErrors>, args: Check) -> Result<Outcome, Fault> {
+    if let Some(path) = args.path.as_ref().filter(|path| !path.exists()) {
+        return Err(Fault::new(format!("there are no rules at {}", path.display()), "name a folder of *.rhai files, or one of them"));
     }
-    if as_json {
-        let rules: Vec<_> = rules
-            .iter()
-            .map(|rule| json!({ "name": rule.name, "severity": rule.severity, "summary": rule.summary, "decided": decided(rule, budget) }))
-            .collect();
-        say(json!({ "ok": problems.is_empty(), "problems": problems, "rules": rules }));
+    let findings = find(config, args.path);
+    if args.json {
+        say(findings.as_json());
     } else {
-        for problem in &problems {
-            say(problem);
-        }
-        for rule in &rules {
-            let by = std::iter::once("environment".to_owned()).chain(rule.group_by.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ");
-            let watches: Vec<_> = rule
-                .watches
-                .iter()
-                .filter(|watch| !watch.part)
-                .map(|watch| format!("{} over {}", watch.statistic.describe(), watch.window))
-                .collect();
-            say(format!("{:<28} {:<8}  {} by {by}; {}", rule.name, rule.severity.name(), watches.join(", "), decided(rule, budget)));
-        }
-        say(match problems.len() {
-            0 => format!("all well: {} rules", rules.len()),
-            1 => "1 problem".to_owned(),
-            many => format!("{many} problems"),
-        });
+        findings.as_text();
     }
-    Ok(if problems.is_empty() { Outcome::Well } else { Outcome::Unwell })
+    Ok(match (findings.problems(), findings.warnings.len()) {
+        (0, 1..) if args.lint_fatal => Outcome::Warned,
+        (0, _) => Outcome::Well,
+        _ => Outcome::Unwell,
+    })
 }
 
-/// By what a rule decides, and under whose budget of false alarms.
-fn decided(rule: &Rule, budget: FalseAlarms) -> String {
-    match rule.decides {
-        Decides::Check(_) => return "fires by its own check, outside the alarm budget".to_owned(),
-        Decides::Burn(objective) => {
-            let target = model::show::percent(objective.target);
-            return format!("fires when the budget of {target} over {} burns too fast, outside the alarm budget", objective.over);
+fn find(config: Result<Config, ConfigErrors>, path: Option<PathBuf>) -> Findings {
+    let mut findings = Findings::default();
+    let mut config = match config {
+        Ok(config) => config,
+        Err(errors) => {
+            findings.general.extend(errors.as_slice().iter().map(ToString::to_string));
+            return findings;
         }
-        Decides::Drift => {}
-    }
-    let watches = || rule.watches.iter().filter(|watch| !watch.part);
-    let by_drift: Vec<_> = watches().filter(|watch| !by_value(watch)).collect();
-    let learned = by_drift.iter().any(|watch| watch.expect.is_none());
-    let budget = match rule.false_alarms {
-        Some(own) => format!("within its own {own}"),
-        None => format!("within the shared {budget}"),
     };
-    let values = watches().count() - by_drift.len();
-    match (by_drift.is_empty(), values, learned) {
-        (true, ..) => "fires when its value leaves its range, outside the alarm budget".to_owned(),
-        (false, 0, true) => format!("fires by drift from what it learns, {budget}"),
-        (false, 0, false) => format!("fires by drift from its range, {budget}"),
-        (false, ..) => format!("fires by drift, {budget}, and when a value leaves its range, outside it"),
+    let named = path.is_some();
+    config.rules.path = path.unwrap_or(config.rules.path);
+    match rule_files(&config) {
+        Err(fault) => findings.general.push(fault.to_string()),
+        Ok((library, own)) => findings.rules(&config, library, own, named),
     }
+    if let Err(fault) = load_evaluators(&config) {
+        findings.general.push(fault.to_string());
+    }
+    findings
 }
 
-/// What is known of these statistics is no share of calls, so that a range set by hand is compared with the value as it is.
-fn by_value(watch: &Watch) -> bool {
-    match (&watch.statistic, watch.expect) {
-        (Statistic::Rate(_), _) => false,
-        (Statistic::Quantile(..), Some(range)) => range.low > 0.0,
-        (Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume | Statistic::Count(_), expect) => expect.is_some(),
-        (Statistic::Sum(_) | Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..), _) => true,
+impl Findings {
+    /// Of files that are `named`, only those are told about; the shipped rules are there because a name may be taken.
+    fn rules(&mut self, config: &Config, mut library: Vec<Source>, mut own: Vec<Source>, named: bool) {
+        // An unchanged copy of a shipped rule is that rule, not a second one of its name.
+        if named {
+            library.retain(|shipped| !own.iter().any(|source| source.text == shipped.text));
+        } else {
+            own.retain(|source| !library.iter().any(|shipped| shipped.text == source.text));
+        }
+        let asked: BTreeSet<_> = own.iter().chain(library.iter().filter(|_| !named)).map(|source| source.path.clone()).collect();
+        self.sources = library.into_iter().chain(own).collect();
+        let loaded = rules::load(&self.sources, &config.rules.constants);
+        let names: BTreeSet<_> = loaded.rules.files().filter(|(_, path)| asked.contains(*path)).map(|(spec, _)| spec.rule.name.clone()).collect();
+        let bounds = Bounds {
+            retention: Span::from_millis(u64::try_from(config.store.retention.as_millis()).unwrap_or(u64::MAX)),
+            series_max: config.windows.series_max as u64,
+            silent: config.environments.iter().filter(|(_, own)| !own.notify).map(|(name, _)| name.clone()).collect(),
+        };
+        self.warnings = lint(&self.sources, &loaded.rules, &bounds);
+        self.warnings.retain(|warning| names.contains(&warning.rule));
+        let plan = plan(config, &loaded.rules);
+        let says = plan.rules.iter().filter(|rule| names.contains(&rule.name)).map(|rule| Says::of(rule, config.false_alarms, None));
+        self.rules = says.collect();
+        self.errors = loaded.problems;
+    }
+
+    fn problems(&self) -> usize {
+        self.general.len() + self.errors.len()
+    }
+
+    fn as_json(&self) -> Value {
+        let general = self.general.iter().map(|text| {
+            let (message, hint) = text.split_once("\nhint: ").map_or((text.as_str(), None), |(message, hint)| (message, Some(hint)));
+            json!({ "severity": "error", "file": null, "line": null, "column": null, "message": message, "hint": hint, "rule": null })
+        });
+        let placed = |problem: &Problem, severity: &str, rule: Option<&str>| {
+            json!({ "severity": severity, "file": problem.path, "line": problem.line, "column": problem.column,
+                "message": problem.message, "hint": problem.hint, "rule": rule })
+        };
+        let errors = self.errors.iter().map(|problem| placed(problem, "error", None));
+        let warnings = self.warnings.iter().map(|warning| placed(&warning.problem, "warning", Some(&warning.rule)));
+        let rules: Vec<_> = self
+            .rules
+            .iter()
+            .map(|rule| json!({ "name": rule.name, "severity": rule.severity, "summary": rule.summary, "decided": rule.decided }))
+            .collect();
+        json!({ "ok": self.problems() == 0, "problems": general.chain(errors).chain(warnings).collect::<Vec<_>>(), "rules": rules })
+    }
+
+    fn as_text(&self) {
+        let colour = std::io::stdout().is_terminal();
+        let text_of = |problem: &Problem| self.sources.iter().find(|source| source.path == problem.path).map_or("", |source| source.text.as_str());
+        self.general.iter().for_each(say);
+        self.errors.iter().for_each(|problem| say(pointed(problem, text_of(problem), false, colour)));
+        self.warnings.iter().for_each(|warning| say(pointed(&warning.problem, text_of(&warning.problem), true, colour)));
+        for rule in &self.rules {
+            say(format!("{:<28} {:<8}  {}", rule.name, rule.severity.name(), rule.sentence()));
+        }
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let warnings = if self.warnings.is_empty() { String::new() } else { format!(", {}", count(self.warnings.len(), "warning")) };
+        say(match self.problems() {
+            0 => format!("all well: {}{warnings}", count(self.rules.len(), "rule")),
+            problems => format!("{}{warnings}", count(problems, "problem")),
+        });
     }
 }

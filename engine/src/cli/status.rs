@@ -3,6 +3,7 @@
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::rulebook::FileStanding;
 use crate::standing;
 use machine::RuleStanding;
 use model::show;
@@ -49,20 +50,17 @@ pub(super) async fn status(args: Status, config: &Config) -> Result<Outcome, Fau
         let width = mine.iter().map(|standing| standing.rule.chars().count()).max().unwrap_or(0);
         for standing in mine {
             let space = " ".repeat(width);
-            say(format!(
-                "  {:<width$}  {}: {} gauges, {} learning, {} outside, {} told",
-                standing.rule,
-                standing::state(standing),
-                standing.gauged,
-                standing.learning,
-                standing.firing,
-                standing.told
-            ));
+            say(format!("  {:<width$}  {}", standing.rule, standing::counts(standing)));
             say(format!("  {space}  {}", standing::cost(standing)));
             if standing.by_drift {
                 say(format!("  {space}  {}", standing::budget(&standing.budget)));
             }
         }
+    }
+    let files: Vec<FileStanding> = serde_json::from_value(status["rule_files"].clone()).unwrap_or_default();
+    for file in files.iter().filter(|file| file.problem.is_some()) {
+        let runs = if file.rule.is_some() { "its last good version runs" } else { "it gives no rule" };
+        say(format!("\n{}: {runs}\n{}", file.file, file.problem.as_deref().unwrap_or_default()));
     }
     Ok(Outcome::Well)
 }

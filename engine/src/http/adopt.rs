@@ -1,17 +1,14 @@
 //! `POST /api/v1/alerts/{id}/adopt`: a person says that what an alert shows is normal from now on.
 
-use super::{App, Problem};
+use super::{App, Problem, not_from_a_page};
 use crate::daemon::Adoption;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
 pub(super) async fn adopt(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    // Only browsers say where a request comes from; a page somewhere must not end alerts in its reader's name.
-    if headers.contains_key(header::ORIGIN) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "pages of a browser may only read", format!("streamgauge adopt {id}")));
-    }
+    not_from_a_page(&headers, || format!("streamgauge adopt {id}"))?;
     match app.reader.adopt(id.clone()).await? {
         Adoption::Adopted { rule, environment, group, told } => {
             let group: Map<String, Value> = std::iter::once(("environment".to_owned(), json!(environment)))

@@ -44,6 +44,14 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     for (rule, count) in &ledger.check_failures {
         page.line("rule_failures_total", &[("rule", rule), ("on", "check")], *count as f64);
     }
+    page.head("rules_failed", "gauge", "Whether a file of rules has a mistake or cannot be read, by file; its last good version goes on.");
+    for standing in app.rules.files() {
+        page.line("rules_failed", &[("file", &standing.file)], f64::from(u8::from(standing.problem.is_some())));
+    }
+    page.head("rules_reloads_total", "counter", "Changes of the rules' files that settled, by what came of them.");
+    for (outcome, count) in app.rules.reloads() {
+        page.line("rules_reloads_total", &[("outcome", outcome.name())], count as f64);
+    }
     page.one("stream_position", "gauge", "Stream sequence of the last log counted.", position);
     page.atomic("committed_position", "gauge", "Stream sequence of the last snapshot.", &app.pulse.committed);
     page.atomic("stream_lag_messages", "gauge", "Messages in the stream behind the last one read.", &app.pulse.pending);

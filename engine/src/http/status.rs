@@ -1,4 +1,4 @@
-//! `GET /api/v1/status`: position, lag, the conservation ledger, and how each rule stands.
+//! `GET /api/v1/status`: position, lag, the conservation ledger, and how each rule and each file of rules stands.
 
 use super::{App, Problem};
 use axum::Json;
@@ -53,6 +53,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     status.insert("slack".into(), json!(app.slack));
     status.insert("committed".into(), json!(app.pulse.committed.load(Ordering::Relaxed)));
     status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));
+    status.insert("rule_files".into(), json!(app.rules.files()));
     status.insert("outbox".into(), json!({ "waiting": outbox[0], "sent": outbox[1], "failed": outbox[2] }));
     Ok(Value::Object(status))
 }

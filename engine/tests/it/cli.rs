@@ -171,8 +171,12 @@ async fn a_bad_rule_is_named_with_its_place_and_stops_no_other() {
     let folder = Folder::new(&[("rules/bad.rhai", BAD_SIGNAL), ("rules/worse.rhai", BAD_SYNTAX), ("rules/good.rhai", GOOD)]);
     let expected = "
 rules/bad.rhai:1:35: unknown signal `fallbak`
+ 1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
+   |                                   ^
 hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
 rules/worse.rhai:4:5: expecting ',' to separate the items of this object map literal
+ 4 |     watch: rate(\"fallback\", \"5m\"),
+   |     ^
 fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
 invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
@@ -202,6 +206,96 @@ all well: 4 rules
     let rules = serde_json::json!([{ "name": "slow-answers", "severity": "warning", "summary": "",
         "decided": "fires by drift from its range, within the shared 1 per day" }]);
     assert_eq!((said.code, &answer), (0, &serde_json::json!({ "ok": true, "problems": [], "rules": rules })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_of_a_path_warns_of_what_is_probably_not_meant() {
+    let lint = "rule(#{ name: \"mine\", watch: rate(\"error\", \"5m\"), group_by: [\"user_id\"] });\nfn check(w) {\n    if w.value.value > 5 { fire(\"x\") }\n}\n";
+    let folder = Folder::new(&[("rules/bad.rhai", BAD_SIGNAL), ("mine.rhai", lint)]);
+    let expected = "
+mine.rhai:1:62: warning: group_by `user_id`: each value is a group, and an id has a new one for every user, thread or call
+ 1 | rule(#{ name: \"mine\", watch: rate(\"error\", \"5m\"), group_by: [\"user_id\"] });
+   |                                                              ^
+hint: the limit is windows.series_max, 20,000 series an environment; calls of further groups count under (other). Group by what has few values, such as stage or model
+mine.rhai:3:8: warning: `w.value.value > 5` is never true
+ 3 |     if w.value.value > 5 { fire(\"x\") }
+   |        ^
+hint: a rate lies between 0 and 1: 5 % is 0.05
+mine                         warning   error rate over 5m by environment, user_id; fires by its own check, outside the alarm budget
+all well: 1 rule, 2 warnings
+";
+    folder.check("check mine.rhai", 0, expected).await;
+    folder.check("check mine.rhai --lint-fatal", 3, expected).await;
+    let said = folder.run("check mine.rhai --json", "").await;
+    let answer: serde_json::Value = serde_json::from_str(&said.text).expect("the answer is JSON");
+    assert_eq!((said.code, &answer["ok"]), (0, &true.into()), "{answer:#}");
+    let never = serde_json::json!({ "severity": "warning", "file": "mine.rhai", "line": 3, "column": 8, "rule": "mine",
+        "message": "`w.value.value > 5` is never true", "hint": "a rate lies between 0 and 1: 5 % is 0.05" });
+    assert_eq!(answer["problems"][1], never);
+    // A problem goes before a warning.
+    folder.check("check rules --lint-fatal", 1, "
+rules/bad.rhai:1:35: unknown signal `fallbak`
+ 1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
+   |                                   ^
+hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
+1 problem
+").await;
+    folder.check("check nowhere", 2, "streamgauge: there are no rules at nowhere\nhint: name a folder of *.rhai files, or one of them\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_lists_what_the_files_say_and_what_a_running_engine_knows() {
+    let nats = Nats::start().await;
+    let setup = Setup::new(&nats).set("rules.library", "[\"fallback-rate\"]").rule("good.rhai", GOOD).rule("bad.rhai", BAD_SIGNAL);
+    let rules = setup.path("rules").display().to_string();
+    let said = Said::of(&setup.run(&["rules"]).await);
+    let expected = format!(
+        "\
+as the files say; the engine could not be asked: no engine answers at {}: Connection refused (os error 111)
+
+basics, shipped
+  fallback-rate  warning
+    Another provider or model than the one asked for answers more often than usual.
+    fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
+  invalid-json-rate: off; rules.library can name it
+  retry-rate: off; rules.library can name it
+
+your own
+  slow-answers  warning
+    p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
+    {rules}/good.rhai
+
+files that give no rule
+  {rules}/bad.rhai:1:35: unknown signal `fallbak`
+  hint: did you mean",
+        setup.http
+    );
+    assert!(said.code == 0 && said.text.starts_with(&expected), "{}\nexpected:\n{expected}", said.text);
+
+    let engine = setup.start().await;
+    let text = Said::of(&setup.run(&["rules"]).await).text;
+    let since = format!("    {rules}/good.rhai, runs since 20");
+    for part in ["no calls yet", &since, "retry-rate: off", "files that give no rule", "unknown signal `fallbak`"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let mut publishing = crate::publishing::Publishing::new(&nats).await;
+    publishing.send(log("a")).await;
+    publishing.flush().await;
+    engine.until("the call", Duration::from_secs(30), |status| status["counted"] == 1).await;
+    let text = Said::of(&setup.run(&["rules"]).await).text;
+    assert!(text.contains("default: ") && text.contains(" gauges, ") && text.contains("looked at "), "{text}");
+    std::fs::write(setup.path("rules/good.rhai"), GOOD.replace("0.95", "95")).expect("it is written");
+    let said = Said::of(&setup.run(&["rules", "reload"]).await);
+    assert!(said.code == 1 && said.text.contains("95 is no quantile") && said.text.ends_with("nothing else has changed\n"), "{said:?}");
+    let text = Said::of(&setup.run(&["rules"]).await).text;
+    assert!(text.contains("its file has a mistake; the last good version runs"), "{text}");
+    let text = Said::of(&setup.run(&["status"]).await).text;
+    assert!(text.contains("good.rhai: its last good version runs"), "{text}");
+    let answer: serde_json::Value = serde_json::from_str(&Said::of(&setup.run(&["rules", "--json"]).await).text).expect("JSON");
+    assert_eq!((&answer["engine"]["asked"], &answer["packs"][0]["on"]), (&true.into(), &serde_json::json!(["fallback-rate"])), "{answer:#}");
+    let slow = &answer["rules"][1];
+    assert_eq!((&slow["name"], &slow["health"]["script_failures"]), (&"slow-answers".into(), &0.into()), "{answer:#}");
+    assert!(slow["health"]["problem"].is_string() && slow["health"]["environments"][0]["gauged"].is_number(), "{answer:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

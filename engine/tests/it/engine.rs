@@ -126,10 +126,15 @@ impl Engine {
         self.process.kill().await.expect("the engine can be killed");
     }
 
+    /// Sends a signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.id().expect("the engine runs").to_string();
+        std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
+    }
+
     /// SIGTERM, and the exit status of the drained engine.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.process.id().expect("the engine runs").to_string();
-        std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        self.signal("TERM");
         tokio::time::timeout(Duration::from_secs(60), self.process.wait())
             .await
             .expect("the engine stops within a minute")

@@ -12,5 +12,6 @@ mod malformed;
 mod nats;
 mod publishing;
 mod recordings;
+mod reload;
 mod slack;
 mod standing;
