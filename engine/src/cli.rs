@@ -2,6 +2,7 @@
 
 mod adopt;
 mod asking;
+mod backtest;
 mod check;
 mod demo;
 mod explain;
@@ -63,6 +64,8 @@ enum Command {
     Rules(rules::Rules),
     /// Tell the running engine that what an alert shows is normal from now on.
     Adopt(adopt::Adopt),
+    /// Run rules over calls of the past: what would have fired, for whom, and how often wrongly; exit 1 only with --fail.
+    Backtest(Box<backtest::Backtest>),
     /// Publish JSON lines to the subject, each acknowledged by the server.
     Publish(publish::Publish),
 }
@@ -103,6 +106,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
     let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.sets);
     match cli.command {
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
+        Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),

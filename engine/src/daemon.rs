@@ -25,7 +25,7 @@ use crate::outbox::{Deliveries, now};
 use crate::routes::Routes;
 use crate::rulebook::Live;
 use crate::source::{Batch, Envelope};
-use crate::store::Store;
+use crate::store::{Db, Store, day};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
@@ -518,7 +518,16 @@ impl Daemon {
         let (position, journaled, bytes) = (self.machine.position(), self.applied(), body.len() as u64);
         let encoded = began.elapsed();
         let rules = self.unsaved_rules.take();
-        let answer = self.store.send(move |db| db.save(position, &body, journaled, rules.as_ref())).await?;
+        // A day's first snapshot is kept, so that a back-test can start from what was known then.
+        let clock = self.machine.clocks().map(|(_, clock)| clock).max();
+        let new_day = clock.filter(|clock| saving.day.as_ref() != Some(&day(*clock)));
+        saving.day = clock.map(day);
+        let retention = self.retention;
+        let save = move |db: &mut Db| {
+            db.save(position, &body, journaled, rules.as_ref())?;
+            new_day.map_or(Ok(()), |clock| db.keep_day(position, clock, &body, retention))
+        };
+        let answer = self.store.send(save).await?;
         self.pulse.snapshot_bytes.store(bytes, Ordering::Relaxed);
         saving.started(position, journaled, encoded, answer);
         if saving.rolled_up.is_none_or(|at| at.elapsed() >= ROLL_UP_EVERY) {
@@ -568,12 +577,23 @@ struct Saving {
     last: Instant,
     encoded: Duration,
     rolled_up: Option<Instant>,
+    /// The UTC day of the last snapshot.
+    day: Option<String>,
     running: Option<(u64, i64, Instant, oneshot::Receiver<Result<(), Fault>>)>,
 }
 
 impl Saving {
     fn new(position: u64) -> Self {
-        Self { position, journaled: 0, every: *SNAPSHOT_EVERY.start(), last: Instant::now(), encoded: Duration::ZERO, rolled_up: None, running: None }
+        Self {
+            position,
+            journaled: 0,
+            every: *SNAPSHOT_EVERY.start(),
+            last: Instant::now(),
+            encoded: Duration::ZERO,
+            rolled_up: None,
+            day: None,
+            running: None,
+        }
     }
 
     fn due(&self, position: u64, journaled: i64, rules: bool) -> bool {

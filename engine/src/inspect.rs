@@ -2,10 +2,11 @@
 
 use crate::source::Envelope;
 use evaluators::Evaluators;
+use model::CallLog;
 use model::fold::{Fold, Folder, Inspected};
 use model::measure::Measure;
 use model::plan::Plan;
-use model::signal::signals;
+use model::signal::{Signals, signals};
 use rules::RuleSet;
 
 /// Everything that looking at a call needs; shared by the threads that fold.
@@ -33,9 +34,8 @@ impl Inspector {
         for envelope in envelopes {
             match model::parse(&envelope.payload) {
                 Ok(call) => {
-                    let signals = signals(&call, &self.evaluators.find(&call));
+                    let (signals, measures) = self.judge(&call);
                     self.rules.see(&call, &mut scripts);
-                    let measures = Measure::ALL.map(|measure| measure.of(&call));
                     folder.add(envelope.sequence, envelope.stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
                 }
                 Err(malformed) => {
@@ -45,5 +45,10 @@ impl Inspector {
             }
         }
         Folded { fold: folder.finish(), details }
+    }
+
+    /// What is known of a call whatever the rules are.
+    pub fn judge(&self, call: &CallLog<'_>) -> (Signals, [Option<u64>; Measure::ALL.len()]) {
+        (signals(call, &self.evaluators.find(call)), Measure::ALL.map(|measure| measure.of(call)))
     }
 }

@@ -31,15 +31,27 @@ impl Replay {
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             self.machine.apply(input, &mut self.effects);
-            for effect in self.effects.drain(..) {
-                match effect {
-                    Effect::Check(request) => {
-                        let results = request.groups.iter().map(|group| self.inspector.rules.check(request.rule, group)).collect();
-                        inputs.push(Input::Checked { environment: request.environment, at: request.at, rule: request.rule, results });
-                    }
-                    Effect::Notify(notification) => told.push(notification),
-                    Effect::Seal(_) | Effect::DeadLetter { .. } => {}
+            self.carry_out(&mut inputs, told);
+        }
+    }
+
+    /// Answers what a restored machine still asks, and says what restoring it ended.
+    pub fn settle(&mut self, effects: Vec<Effect>, told: &mut Vec<Notification>) {
+        self.effects.extend(effects);
+        let mut inputs = Vec::new();
+        self.carry_out(&mut inputs, told);
+        inputs.into_iter().for_each(|input| self.apply(input, told));
+    }
+
+    fn carry_out(&mut self, inputs: &mut Vec<Input>, told: &mut Vec<Notification>) {
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Check(request) => {
+                    let results = request.groups.iter().map(|group| self.inspector.rules.check(request.rule, group)).collect();
+                    inputs.push(Input::Checked { environment: request.environment, at: request.at, rule: request.rule, results });
                 }
+                Effect::Notify(notification) => told.push(notification),
+                Effect::Seal(_) | Effect::DeadLetter { .. } => {}
             }
         }
     }
@@ -50,5 +62,9 @@ impl Replay {
 
     pub fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    pub fn into_machine(self) -> Machine {
+        self.machine
     }
 }

@@ -9,13 +9,13 @@ use crate::journal::Entry;
 use crate::rulebook::Live;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Raised whenever a table changes.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// From the version before; `adopted` names the alert that a person adopted.
 const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
@@ -23,10 +23,14 @@ const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
 /// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
 const QUEUE_MAX: usize = 64;
 
+/// Snapshots of days are kept for no longer than this: a back-test from further back can learn on its way.
+const HISTORY_MAX: Span = Span::from_secs(31 * 86_400);
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL, adopted TEXT);
+CREATE TABLE IF NOT EXISTS history (day TEXT PRIMARY KEY, position INTEGER NOT NULL, clock INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slices (
   environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -111,6 +115,8 @@ impl Db {
                 db.connection.execute_batch(FROM_1_TO_2)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
             }
+            // `history` came with 3, and is made above where it is missing.
+            Some(2) => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
             Some(other) => {
                 return Err(Fault::new(
                     format!("the store {} has layout {other}, this version reads layout {SCHEMA_VERSION}", folder.display()),
@@ -171,7 +177,18 @@ impl Db {
         transaction.execute(sql, [created.to_string()])?;
         transaction.execute("INSERT OR REPLACE INTO snapshot VALUES (1, ?1, ?2)", params![position, body])?;
         transaction.execute("DELETE FROM journal", [])?;
+        transaction.execute("DELETE FROM history", [])?;
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Keeps a snapshot as that of the UTC day of `clock`, unless the day has one; those of more than `retention` before are dropped, and of more than
+    /// 31 days in any case.
+    pub fn keep_day(&self, position: u64, clock: Timestamp, body: &[u8], retention: Span) -> Result<(), Fault> {
+        let sql = "INSERT INTO history VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+        self.connection.execute(sql, params![day(clock), position, clock.millis(), lz4_flex::compress_prepend_size(body)])?;
+        let oldest = clock - retention.min(HISTORY_MAX);
+        self.connection.execute("DELETE FROM history WHERE clock < ?1", [oldest.millis()])?;
         Ok(())
     }
 
@@ -207,10 +224,7 @@ impl Db {
 
     /// Blocks of an environment that start in `from..to`.
     pub fn blocks(&self, environment: &str, from: Timestamp, to: Timestamp) -> Result<Vec<SliceBlock>, Fault> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT body FROM slices WHERE environment = ?1 AND start >= ?2 AND start < ?3 ORDER BY start")?;
-        let bodies = statement.query_map(params![environment, from.millis(), to.millis()], |row| row.get::<_, Vec<u8>>(0))?;
-        bodies.map(|body| unpack(&body?)).collect()
+        blocks(&self.connection, environment, from, to)
     }
 
     /// Rolls old slices up into minutes and hours, as the machine does in memory, and drops what is older than `retention`; `clock` is the environment's.
@@ -369,6 +383,71 @@ impl Db {
     }
 }
 
+/// The UTC day of a time, such as `2026-11-22`.
+pub fn day(at: Timestamp) -> String {
+    at.to_string().get(..10).unwrap_or_default().to_owned()
+}
+
+/// What the store remembers of earlier days, for reading beside the engine that holds it.
+#[derive(Debug)]
+pub struct History {
+    connection: Connection,
+}
+
+/// The state of the machine on an earlier day.
+#[derive(Debug)]
+pub struct Day {
+    pub position: u64,
+    /// Of the environment that was furthest.
+    pub clock: Timestamp,
+    pub body: Vec<u8>,
+}
+
+impl History {
+    /// Opens the store in `folder` for reading alone, without its lock. `None`: there is no store of this layout.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn open(folder: &Path) -> Result<Option<Self>, Fault> {
+        let file = folder.join("streamgauge.db");
+        if !file.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let sql = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'history'";
+        let known: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+        Ok((known > 0).then_some(Self { connection }))
+    }
+
+    /// Which stream the store has read, by the time it was made.
+    pub fn stream(&self) -> Result<Option<String>, Fault> {
+        Ok(self.connection.query_row("SELECT value FROM meta WHERE key = 'stream_created'", [], |row| row.get(0)).optional()?)
+    }
+
+    /// The latest day whose position comes before stream sequence `first`.
+    pub fn before(&self, first: u64) -> Result<Option<Day>, Fault> {
+        let sql = "SELECT position, clock, body FROM history WHERE position < ?1 ORDER BY position DESC LIMIT 1";
+        let found: Option<(u64, i64, Vec<u8>)> =
+            self.connection.query_row(sql, [first], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+        let Some((position, clock, packed)) = found else { return Ok(None) };
+        let body = lz4_flex::decompress_size_prepended(&packed)
+            .map_err(|error| Fault::new(format!("a day's snapshot in the store is damaged: {error}"), "start without it: --cold"))?;
+        Ok(Some(Day { position, clock: Timestamp::from_millis(clock).unwrap_or_default(), body }))
+    }
+
+    /// Blocks of an environment that start in `from..to`, as far as they are not rolled up.
+    pub fn blocks(&self, environment: &str, from: Timestamp, to: Timestamp) -> Result<Vec<SliceBlock>, Fault> {
+        blocks(&self.connection, environment, from, to)
+    }
+}
+
+fn blocks(connection: &Connection, environment: &str, from: Timestamp, to: Timestamp) -> Result<Vec<SliceBlock>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT body FROM slices WHERE environment = ?1 AND start >= ?2 AND start < ?3 ORDER BY start")?;
+    let bodies = statement.query_map(params![environment, from.millis(), to.millis()], |row| row.get::<_, Vec<u8>>(0))?;
+    bodies.map(|body| unpack(&body?)).collect()
+}
+
 fn notification(body: &str) -> Result<Notification, Fault> {
     serde_json::from_str(body).map_err(|error| Fault::plain(format!("a notification in the store is damaged: {error}")))
 }
@@ -419,5 +498,53 @@ impl Store {
         });
         self.requests.send(request).await.map_err(|_| Fault::plain("the store's thread has ended"))?;
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).expect("it is a time")
+    }
+
+    #[test]
+    fn a_store_of_the_layout_before_gets_room_for_days_and_keeps_what_it_has() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        {
+            let mut db = Db::open(folder.path()).expect("it opens");
+            db.save(7, b"state", 0, None).expect("it saves");
+            db.connection.execute_batch("DROP TABLE history").expect("the layout before had none");
+            db.set_meta("schema", "2").expect("it is noted");
+        }
+        let db = Db::open(folder.path()).expect("it opens again");
+        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("3"));
+        assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
+        db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");
+    }
+
+    #[test]
+    fn a_day_keeps_its_first_snapshot_and_is_found_by_the_position_before_a_sequence() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut db = Db::open(folder.path()).expect("it opens");
+        let week = Span::from_secs(7 * 86_400);
+        for (position, clock, body) in [
+            (10, "2026-11-01T10:00:00Z", "gone"),
+            (20, "2026-11-20T00:00:01Z", "first"),
+            (30, "2026-11-20T23:00:00Z", "later"),
+            (40, "2026-11-21T00:00:03Z", "next"),
+        ] {
+            db.keep_day(position, at(clock), body.as_bytes(), week).expect("it is kept");
+        }
+        // Beside the engine that holds the lock.
+        let history = History::open(folder.path()).expect("it opens").expect("it is there");
+        let found = |first| history.before(first).expect("it reads").map(|day| (day.position, String::from_utf8(day.body).expect("text")));
+        assert_eq!(found(20), None);
+        assert_eq!(found(21), Some((20, "first".to_owned())));
+        assert_eq!(found(40), Some((20, "first".to_owned())));
+        assert_eq!(found(1000), Some((40, "next".to_owned())));
+        db.take_up(at("2026-11-22T00:00:00Z"), 0, b"new").expect("another stream");
+        assert_eq!(found(1000), None, "positions of another stream mean nothing");
     }
 }

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::observe::{observations, usual};
 use crate::tree::{hurts, kind, number, start};
 use crate::window::watches_environment;
-use model::plan::{Decides, Plan, Range, Rule, TICK};
+use model::plan::{Decides, Plan, Range, Rule, TICK, Watch};
 use model::window::{Direction, Observation};
 use model::{Labels, Quantiles, Span, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
@@ -141,6 +141,29 @@ impl Machine {
             mine.map(|(index, rule)| environment.standing(&self.plan, index, rule)).collect::<Vec<_>>()
         };
         self.environments.values().flat_map(of).collect()
+    }
+
+    /// What each watch of a node shows and is expected to show, by the rule's place in the plan: [`Self::explain`] without the costs of its words.
+    pub fn seen(&self, rule: usize, environment: &str, labels: &Labels) -> Option<Vec<Observation>> {
+        let environment = self.environments.get(environment)?;
+        let (rule, index, at) = (self.plan.rules.get(rule)?, rule, number(environment.tick));
+        let node = environment.trees.rules[index].nodes.get(labels);
+        let sums = environment.sums(rule, index, labels)?;
+        Some(observations(rule, &sums, node.map(|node| node.gauges.as_slice()), at, &mut Quantiles::new()))
+    }
+
+    /// Whether a rule has ranges to learn and knows none of them yet, in no environment and for no group.
+    pub fn knows_nothing(&self, rule: usize) -> bool {
+        let Some(known) = self.plan.rules.get(rule) else { return false };
+        let learned = |watch: &Watch| watch.expect.is_none() && kind(known, watch).is_some();
+        if !known.watches.iter().any(learned) {
+            return false;
+        }
+        self.environments.values().all(|environment| {
+            let at = number(environment.tick);
+            let gauges = environment.trees.rules[rule].nodes.values().flat_map(|node| known.watches.iter().zip(&node.gauges));
+            gauges.filter(|(watch, _)| learned(watch)).all(|(_, gauge)| gauge.as_ref().is_none_or(|gauge| gauge.standing(at).learning))
+        })
     }
 
     /// The nodes of a rule in an environment, by labels: for lists and completions.

@@ -5,14 +5,14 @@
 use crate::call::CallLog;
 use crate::label::Key;
 use crate::plan::Filter;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// An index over filters, by their positions.
 #[derive(Clone, Debug, Default)]
 pub struct Takers {
     /// Those that take everything.
     all: Vec<usize>,
-    by_key: Vec<(Key, HashMap<String, Vec<usize>>)>,
+    by_key: Vec<(Key, BTreeMap<String, Vec<usize>>)>,
     filters: Vec<Filter>,
 }
 
@@ -27,7 +27,7 @@ impl Takers {
                 continue;
             };
             let place = takers.by_key.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-                takers.by_key.push((key.clone(), HashMap::new()));
+                takers.by_key.push((key.clone(), BTreeMap::new()));
                 takers.by_key.len() - 1
             });
             for value in values {

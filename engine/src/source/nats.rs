@@ -162,9 +162,25 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Starts at `position` + 1. `filter` is empty where the stream holds nothing but our subjects.
     pub async fn start(client: async_nats::Client, stream: &stream::Stream, filter: Vec<String>, position: u64) -> Result<Self, Fault> {
+        Self::deliver(client, stream, filter, position, DeliverPolicy::ByStartSequence { start_sequence: position + 1 }).await
+    }
+
+    /// Starts at the first message that the server took at `from` or later.
+    pub async fn start_at(client: async_nats::Client, stream: &stream::Stream, filter: Vec<String>, from: Timestamp) -> Result<Self, Fault> {
+        let start_time = async_nats::datetime::from_nanos(i128::from(from.millis()) * 1_000_000)
+            .map_err(|_| Fault::new(format!("a stream cannot be read from {from}"), "name a time since the stream was made"))?;
+        Self::deliver(client, stream, filter, 0, DeliverPolicy::ByStartTime { start_time }).await
+    }
+
+    async fn deliver(
+        client: async_nats::Client,
+        stream: &stream::Stream,
+        filter: Vec<String>,
+        position: u64,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<Self, Fault> {
         let connects = client.statistics().connects.load(Ordering::Relaxed);
-        let mut config =
-            OrderedConfig { deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: position + 1 }, ..OrderedConfig::default() };
+        let mut config = OrderedConfig { deliver_policy, ..OrderedConfig::default() };
         match filter.len() {
             0 => {}
             // The plain field is what servers before 2.10 understand.
@@ -230,7 +246,8 @@ impl Reader {
     }
 }
 
-fn stamp(time: async_nats::datetime::DateTime) -> Timestamp {
+/// A time of the server's.
+pub fn stamp(time: async_nats::datetime::DateTime) -> Timestamp {
     let millis = time.unix_timestamp() * 1000 + i64::from(time.millisecond());
     Timestamp::from_millis(millis).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! The engine from outside: the real binary, a real nats-server, and counterparts of what it talks to. `deploy/test` finds or fetches the server.
 
 mod api;
+mod backtest;
 mod cli;
 mod counts;
 mod crash;
