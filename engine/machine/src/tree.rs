@@ -384,7 +384,8 @@ impl Tree {
         }
     }
 
-    /// What a node shows is normal from now on, and what fires below it and because of it.
+    /// What a node shows is normal from now on, and what fires below it and because of it; what does not fire below it follows: the
+    /// person's word is about all of it, and a group alone has mostly not proven by then that it takes part.
     pub fn adopt_node(&mut self, at: u32, labels: &Labels) {
         let mine = |known: &Labels, explained: &BTreeMap<Labels, Labels>| known.starts_with(labels) || explained.get(known) == Some(labels);
         let parents: BTreeMap<Labels, Vec<Option<Reference>>> = self
@@ -392,11 +393,21 @@ impl Tree {
             .iter()
             .map(|(known, node)| (known.clone(), node.gauges.iter().map(|gauge| gauge.as_ref().and_then(Gauge::reference)).collect()))
             .collect();
+        // Of the node itself, by watch: how far its level moved. It comes before those below it.
+        let mut moved: Vec<Option<f64>> = Vec::new();
         for (known, node) in self.nodes.iter_mut().filter(|(known, _)| mine(known, &self.explained)) {
             let parent = known.len().checked_sub(1).and_then(|depth| parents.get(&known[..depth]));
             for (watch, gauge) in node.gauges.iter_mut().enumerate() {
-                if let Some(gauge) = gauge.as_mut().filter(|gauge| gauge.detector().firing().is_some()) {
-                    gauge.adopt(at, parent.and_then(|parent| parent[watch]));
+                let by = match gauge.as_mut() {
+                    Some(gauge) if gauge.detector().firing().is_some() => gauge.adopt(at, parent.and_then(|parent| parent[watch])),
+                    Some(gauge) if known.len() > labels.len() => {
+                        moved.get(watch).copied().flatten().iter().for_each(|by| gauge.follow(*by));
+                        None
+                    }
+                    _ => None,
+                };
+                if known == labels {
+                    moved.push(by);
                 }
             }
         }

@@ -201,6 +201,13 @@ impl Baseline {
         (self.open.x, self.open.e, self.open.flat) = (0.0, 0.0, 0.0);
         (self.held, self.tainted) = (Hour::default(), false);
     }
+
+    /// Its parent's level became another one by adoption: `by` is the ln of the factor.
+    pub fn follow(&mut self, by: f64) {
+        self.e *= libm::exp(-by);
+        (self.open.x, self.open.e, self.open.flat) = (0.0, 0.0, 0.0);
+        (self.held, self.tainted) = (Hour::default(), false);
+    }
 }
 
 impl Expected {

@@ -272,13 +272,16 @@ impl Gauge {
         }
     }
 
-    /// What it shows is the new normal: a person said so, or it is better and has been for long.
-    pub fn adopt(&mut self, at: u32, parent: Option<Reference>) {
+    /// What it shows is the new normal: a person said so, or it is better and has been for long. Of a rate, ln of the factor on its level is returned,
+    /// for those below it ([`Self::follow`]).
+    pub fn adopt(&mut self, at: u32, parent: Option<Reference>) -> Option<f64> {
         let firing = self.detector.firing().cloned();
+        let mut moved = None;
         match (&mut self.state, firing) {
             (State::Rate(rate), Some(firing)) => {
                 if let Some(expected) = rate.baseline.expected(at, parent) {
                     rate.baseline.adopt(firing.x.max(0.5), firing.n * libm::exp(expected.log), &expected);
+                    moved = rate.baseline.expected(at, parent).map(|now| now.log_level() - expected.log_level());
                 }
                 rate.stale();
             }
@@ -288,9 +291,19 @@ impl Gauge {
                 }
             }
             (State::Values(values), Some(_)) => **values = Values::new(at),
-            (_, None) => return,
+            (_, None) => return None,
         }
         self.detector.reset();
+        moved
+    }
+
+    /// What its parent shows is the new normal, and this rate does not fire itself: it is expected to have moved as its parent has, by the factor `exp(by)`.
+    pub fn follow(&mut self, by: f64) {
+        if let State::Rate(rate) = &mut self.state {
+            rate.baseline.follow(by);
+            rate.stale();
+            self.detector.reset();
+        }
     }
 
     /// The direction that its evidence speaks for, and how much (ln) there is since it would have begun.
