@@ -12,12 +12,12 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult, Map, NativeCallContext};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longer summaries are cut: they are one line on a phone.
-const SUMMARY_MAX_BYTES: usize = 500;
+pub(crate) const SUMMARY_MAX_BYTES: usize = 500;
 
 /// Labels of one firing; more are more than a message shows.
-const LABELS_MAX: usize = 16;
+pub(crate) const LABELS_MAX: usize = 16;
 /// Bytes of a label's name or value.
-const LABEL_MAX_BYTES: usize = 200;
+pub(crate) const LABEL_MAX_BYTES: usize = 200;
 
 /// What one run of `check` fired, in order, and the end of the tick that it looks at.
 #[derive(Clone, Debug)]
@@ -147,4 +147,19 @@ fn observed(observation: &Observation) -> Map {
         ("since".into(), observation.drift.map_or(Dynamic::UNIT, |drift| drift.since.millis().into())),
         ("top".into(), observation.top.iter().map(ranked).collect::<Array>().into()),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_reference_names_every_part_of_w() {
+        let told: BTreeSet<_> = api::parts_of_a_watch().into_iter().collect();
+        let seen = observed(&Observation::default());
+        let seen: BTreeSet<_> = seen.keys().map(|name| name.as_str()).chain(["previous", "same_time_yesterday"]).collect();
+        assert_eq!(told, seen);
+    }
 }

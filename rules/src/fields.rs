@@ -1,5 +1,6 @@
 //! The fields of `rule(#{…})`: from a map of the language to a rule as meant.
 
+use crate::api::RULE;
 use crate::json;
 use crate::nearest;
 use crate::problem::Refusal;
@@ -11,37 +12,10 @@ use model::time::Span;
 use rhai::{Dynamic, Map};
 use std::ops::RangeInclusive;
 
-const FIELDS: [&str; 21] = [
-    "name",
-    "severity",
-    "watch",
-    "group_by",
-    "environments",
-    "applies",
-    "measures",
-    "every",
-    "hold",
-    "keep_firing",
-    "repeat",
-    "inhibit_by",
-    "actions",
-    "no_data",
-    "false_alarms",
-    "slo",
-    "over",
-    "channel",
-    "runbook",
-    "owner",
-    "environment",
-];
-
-/// What `FIELDS` says to people: the last is only there to be explained.
-const KNOWN: usize = FIELDS.len() - 1;
-
 /// Each key multiplies the groups that are kept; more than this has never been a rule that a person can read.
-const GROUP_BY_MAX: usize = 8;
+pub(crate) const GROUP_BY_MAX: usize = 8;
 /// Each watch is evaluated for every group of the rule at every tick.
-const WATCHES_MAX: usize = 16;
+pub(crate) const WATCHES_MAX: usize = 16;
 const NAME_MAX_BYTES: usize = 100;
 
 /// The fields as meant. What is missing or wrong has its default, and a refusal beside it.
@@ -128,7 +102,7 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
         let refusal = Refusal::new(format!("unknown field `{unknown}` of rule(#{{ … }})")).about(unknown.as_str());
         keep(match unknown.as_str() {
             "environment" => refusal.hint("environments: [\"production\"] says which environments the rule is for"),
-            _ => refusal.hint(nearest::hint(unknown, FIELDS[..KNOWN].iter().copied())),
+            _ => refusal.hint(nearest::hint(unknown, RULE.iter().map(|field| field.name))),
         });
     }
     let (slo, over) = (settle(slo, &mut refusals), settle(over, &mut refusals));
@@ -207,7 +181,7 @@ fn span(value: Dynamic, field: &str) -> Result<Span, Refusal> {
 
 /// A check looks at whole ticks, and an alert that nobody looked at for an hour is no alert.
 fn every(every: Span) -> Result<Span, Refusal> {
-    if every < TICK || every > Span::from_secs(3600) || every.millis() % TICK.millis() != 0 {
+    if every < TICK || every > Span::from_secs(3600) || !every.millis().is_multiple_of(TICK.millis()) {
         let refusal = Refusal::new(format!("a rule cannot look every {every}")).about("every");
         return Err(refusal.hint(format!("whole ticks of {TICK}, up to an hour: \"30s\" or \"5m\"")));
     }
@@ -253,7 +227,7 @@ fn measures(value: Dynamic) -> Result<Vec<Declared>, Refusal> {
 }
 
 /// Buttons under a message are few.
-const ACTIONS_MAX: usize = 4;
+pub(crate) const ACTIONS_MAX: usize = 4;
 
 fn actions(value: Dynamic) -> Result<Vec<Action>, Refusal> {
     const EXAMPLE: &str =
@@ -329,8 +303,10 @@ fn watches(value: Dynamic) -> Result<Vec<(String, Watch)>, Refusal> {
     }
     map.into_iter()
         .map(|(name, value)| {
-            if name == "group" {
-                return Err(Refusal::new("a watch cannot be named `group`: w.group is the group").hint("give it another name").about("group"));
+            if name == "group" || name == "now" {
+                let what = if name == "now" { "time" } else { "group" };
+                let refusal = Refusal::new(format!("a watch cannot be named `{name}`: w.{name} is the {what}"));
+                return Err(refusal.hint("give it another name").about(name.as_str()));
             }
             let watch = value.try_cast::<Watch>().ok_or_else(|| refuse(format!("`{name}` is not a watch")).about(name.as_str()))?;
             Ok((name.to_string(), watch))

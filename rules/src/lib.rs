@@ -5,6 +5,7 @@
 //! ([`RuleSet::check`]). Budgets are counted in operations, so the same call or view gives the same answer on every machine.
 //! Deliberately absent: clocks, state over time and alerts (that is `machine`), and any I/O but [`read_folder`].
 
+pub mod api;
 mod check;
 mod fields;
 mod json;
@@ -12,6 +13,7 @@ mod library;
 mod lint;
 mod load;
 mod log;
+mod names;
 mod nearest;
 mod pattern;
 mod problem;
@@ -19,6 +21,7 @@ mod ruleset;
 mod sandbox;
 mod say;
 mod source;
+mod syntax;
 mod tokens;
 mod watch;
 mod words;

@@ -6,12 +6,14 @@
 use crate::fields::{self, Declared, Fields};
 use crate::json;
 use crate::log::Mentioned;
+use crate::names;
 use crate::nearest;
 use crate::pattern;
-use crate::problem::{Problem, Refusal, explain_syntax};
+use crate::problem::{Problem, Refusal};
 use crate::ruleset::{Compiled, PerCall, RuleSet};
 use crate::sandbox::{self, Failure, OPERATIONS_MAX, OPERATIONS_PER_CALL_MAX};
 use crate::source::Source;
+use crate::syntax;
 use crate::watch::{self, Of, Watch};
 use crate::words::{self, Place, Words};
 use model::plan::{Decides, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
@@ -30,20 +32,20 @@ pub struct Loaded {
 }
 
 /// Larger files are refused: a rule is a page, and something else was probably put into the folder.
-const FILE_MAX_BYTES: usize = 256 << 10;
+pub(crate) const FILE_MAX_BYTES: usize = 256 << 10;
 
 /// Signals of the user's own in one rule: they are kept as bits of one word.
-const SIGNALS_MAX: usize = 32;
+pub(crate) const SIGNALS_MAX: usize = 32;
 
 /// Measures of the user's own in one rule: each is a histogram in every group and slice.
-const MEASURES_MAX: usize = 16;
+pub(crate) const MEASURES_MAX: usize = 16;
 
 /// The functions a rule may have.
-const ENTRIES: [&str; 4] = ["applies", "signals", "measures", "check"];
+pub(crate) const ENTRIES: [&str; 4] = ["applies", "signals", "measures", "check"];
 
 /// The longest windows of which the one before, or that of the day before, can be kept.
-const PREVIOUS_MAX: Span = Span::from_secs(24 * 3600);
-const YESTERDAY_MAX: Span = Span::from_secs(6 * 3600);
+pub(crate) const PREVIOUS_MAX: Span = Span::from_secs(24 * 3600);
+pub(crate) const YESTERDAY_MAX: Span = Span::from_secs(6 * 3600);
 const DAY: Span = Span::from_secs(24 * 3600);
 
 /// Constants of rule files that are set from outside: by rule, and by name the value as the language writes it (`0.05`, `"x"`, `[1, 2]`).
@@ -161,7 +163,7 @@ impl<'s> File<'s> {
         let calls = Calls::default();
         let mut engine = language(calls.clone());
         let syntax = |error: rhai::ParseError| {
-            let (refusal, at) = explain_syntax(&error);
+            let (refusal, at) = syntax::explain(&error, self.text);
             Failure { refusal, at }
         };
         let ast = engine.compile(self.text).map_err(syntax)?;
@@ -225,7 +227,19 @@ impl<'s> File<'s> {
         constants: &Scope<'_>,
     ) -> Option<Compiled> {
         let mut own = Own { signals: signals.then(Vec::new), measures: measures.then(Vec::new), declared: fields.measures };
+        let named: Vec<_> = fields.watches.iter().map(|(name, _)| name.clone()).collect();
         let watches = self.watches(fields.watches, check, &mut own);
+        let mut misspelt = names::of_functions(&self.words);
+        for (function, defined) in [("applies", applies), ("signals", signals), ("measures", measures)] {
+            misspelt.extend(defined.then(|| names::of_a_call(&self.words, function)).into_iter().flatten());
+        }
+        // Without watches, each would be misspelt.
+        if check && !named.is_empty() {
+            misspelt.extend(names::of_a_view(&self.words, &named, &fields.group_by));
+        }
+        for (place, refusal) in misspelt {
+            self.problem(place, refusal);
+        }
         if fields.objective.is_some() {
             self.objective(check, &watches);
         }
@@ -234,7 +248,10 @@ impl<'s> File<'s> {
             self.problem(self.words.entry((1, 1), "every").unwrap_or((1, 1)), refusal);
         }
         if fields.inhibit_by.contains(&fields.name) {
-            self.problem(self.words.entry((1, 1), "inhibit_by").unwrap_or((1, 1)), Refusal::new("a rule is no consequence of itself"));
+            self.problem(
+                self.words.entry((1, 1), "inhibit_by").unwrap_or((1, 1)),
+                Refusal::new("a rule is no consequence of itself").hint("take its own name out of inhibit_by"),
+            );
         }
         for unused in own.unused() {
             let refusal = Refusal::new(format!("no watch is of the measure `{unused}`"));
@@ -330,9 +347,13 @@ impl<'s> File<'s> {
                     return None;
                 }
                 if !spec.statistic.counts() || spec.window > longest {
-                    let why = if spec.statistic.counts() { format!("windows over {longest}") } else { "a ratio".to_owned() };
+                    let (why, hint) = if spec.statistic.counts() {
+                        (format!("windows over {longest}"), "watch a shorter window")
+                    } else {
+                        ("a ratio".to_owned(), "watch its parts beside it, and ask for theirs")
+                    };
                     let refusal = Refusal::new(format!("`{neighbour}` of `{}` is not kept: there is none of {why}", spec.name)).about(neighbour);
-                    self.refuse(*at, refusal.hint("watch a shorter window, or the parts"));
+                    self.refuse(*at, refusal.hint(hint));
                     return None;
                 }
                 parts.push(WatchSpec { part: true, offset, expect: None::<Range>, ..spec.clone() });
@@ -416,7 +437,9 @@ impl<'s> File<'s> {
         };
         if self.words.count(name) == 1 {
             let refusal = Refusal::new(format!("`{name}` is no built-in {what}, and fn {function}(log) does not mention it")).about(name);
-            self.refuse(watch.at, refusal.hint(nearest::hint(name, known.iter().copied())));
+            let given = self.words.entries(function);
+            let hint = nearest::hint(name, given.iter().chain(known).copied());
+            self.refuse(watch.at, refusal.hint(hint));
             return None;
         }
         let position = own.iter().position(|known| known == name).unwrap_or_else(|| {

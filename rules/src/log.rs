@@ -95,12 +95,7 @@ impl Log {
         let known = FIELDS.iter().position(|(known, _)| *known == name);
         let bit = known.map_or(if name == "json" { JSON } else { 0 }, |at| 1 << at);
         if bit == 0 {
-            let names: Vec<_> = FIELDS.iter().map(|(name, _)| *name).chain(["json"]).collect();
-            let hint = match nearest(name, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`? A field of your own is log.properties.{name}"),
-                None => format!("a field of your own is log.properties.{name}"),
-            };
-            return Err(Refusal::new(format!("a call has no field `{name}`")).hint(hint).about(name));
+            return Err(unknown_field(name));
         }
         if self.0.mentioned.0 & bit == 0 {
             let refusal = Refusal::new(format!("the field `{name}` is asked for by a name that the file does not spell out"));
@@ -108,6 +103,29 @@ impl Log {
         }
         Ok(known.map_or_else(|| self.json(), |at| self.0.values[at].clone()))
     }
+}
+
+pub(crate) fn is_field(name: &str) -> bool {
+    name == "json" || FIELDS.iter().any(|(known, _)| *known == name)
+}
+
+/// The parts that a field always has; `None` where they are the sender's own, or there are none.
+pub(crate) fn parts_of(field: &str) -> Option<&'static [&'static str]> {
+    Some(match field {
+        "prompt" => &["name", "version"],
+        "served_by" => &["provider", "model"],
+        "usage" => &["input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"],
+        "error" => &["type", "code", "message", "body"],
+        _ => return None,
+    })
+}
+
+pub(crate) fn unknown_field(name: &str) -> Refusal {
+    let hint = match nearest(name, FIELDS.iter().map(|(name, _)| *name).chain(["json"])) {
+        Some(near) => format!("did you mean `{near}`? A field of your own is log.properties.{name}"),
+        None => format!("a field of your own is log.properties.{name}"),
+    };
+    Refusal::new(format!("a call has no field `{name}`")).hint(hint).about(name)
 }
 
 pub(crate) fn register(engine: &mut Engine) {
@@ -194,5 +212,17 @@ fn response_format(call: &CallLog<'_>) -> Dynamic {
         ResponseFormat::Json => "json".into(),
         ResponseFormat::Named(name) => text(Some(name)),
         ResponseFormat::Schema(_) => "schema".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
+
+    #[test]
+    fn the_reference_names_every_field() {
+        let told: Vec<_> = api::LOG.iter().map(|part| part.path.split(['.', '[']).next().unwrap_or_default()).collect();
+        assert_eq!(told, FIELDS.iter().map(|(name, _)| *name).chain(["json"]).collect::<Vec<_>>());
     }
 }

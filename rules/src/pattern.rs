@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 /// Patterns that one rule may use; they are written in its file, so more are made up while it runs.
-const PATTERNS_MAX: usize = 100;
+pub(crate) const PATTERNS_MAX: usize = 100;
 /// Of one compiled pattern: what the crate takes for any that a person writes, a hundred times over.
 const SIZE_MAX_BYTES: usize = 1 << 20;
 /// Text that one run of a function may have matched: operations do not count what a pattern does.
-const MATCHED_MAX_BYTES: usize = 8 << 20;
+pub(crate) const MATCHED_MAX_BYTES: usize = 8 << 20;
 
 thread_local! {
     /// What the running function has had matched so far.

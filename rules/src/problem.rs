@@ -1,7 +1,12 @@
-//! What is wrong with a rule file, for the person who wrote it; and Rhai's errors in the same words.
+//! What is wrong with a rule file, for the person who wrote it; and Rhai's run-time errors in the same words.
 
+use crate::api;
 use crate::nearest;
-use rhai::{Dynamic, EvalAltResult, LexError, ParseError, ParseErrorType, Position};
+use crate::say::said_type;
+use crate::syntax::explain_kind;
+use model::label::Key;
+use model::{Measure, Signal};
+use rhai::{Dynamic, EvalAltResult, Position};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -56,24 +61,7 @@ impl From<Refusal> for Box<EvalAltResult> {
     }
 }
 
-/// The language's own functions, with how they are written.
-const USAGE: [(&str, &str); 13] = [
-    ("rule", "rule(#{ name: \"…\", watch: … })"),
-    ("rate", "rate(signal, window), as in rate(\"fallback\", \"5m\")"),
-    ("quantile", "quantile(measure, q, window), as in quantile(\"latency_ms\", 0.95, \"10m\")"),
-    ("mean", "mean(measure, window), as in mean(\"cost_usd\", \"1h\")"),
-    ("volume", "volume(window), as in volume(\"5m\")"),
-    ("expect", "a watch's .expect(low, high), as in rate(\"retry\", \"5m\").expect(0.0, 0.1)"),
-    ("only", "a watch's .only(#{ key: value }), as in rate(\"retry\", \"5m\").only(#{ stage: \"extraction\" })"),
-    ("at_least", "a watch's .at_least(calls), as in rate(\"retry\", \"5m\").at_least(50)"),
-    ("fire", "fire(text) or fire(#{ summary: text, severity: \"critical\" }), in fn check(w)"),
-    ("percent", "percent(number)"),
-    ("ms", "ms(number)"),
-    ("usd", "usd(number)"),
-    ("to_array", "to_array() of a part of log.json"),
-];
-
-const PURE: &str = "rules are pure: there is no eval, no module, no clock and no sleep; a file is complete in itself";
+pub(crate) const PURE: &str = "rules are pure: there is no eval, no module, no clock and no sleep; a file is complete in itself";
 
 /// A run-time error as message, hint and place, without Rhai's own place in the text.
 pub(crate) fn explain(error: &EvalAltResult) -> (Refusal, Position) {
@@ -83,68 +71,87 @@ pub(crate) fn explain(error: &EvalAltResult) -> (Refusal, Position) {
             Some(refusal) => refusal,
             None => Refusal::new(format!("the script threw: {value}")),
         },
-        EvalAltResult::ErrorParsing(kind, _) => explain_parsing(kind),
+        EvalAltResult::ErrorParsing(kind, _) => explain_kind(kind, "", ""),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => unknown_function(signature),
-        EvalAltResult::ErrorVariableNotFound(name, _) => unknown_variable(name),
+        EvalAltResult::ErrorVariableNotFound(name, _) => unknown_variable(name, ""),
         EvalAltResult::ErrorPropertyNotFound(name, _) => Refusal::new(format!("there is no `{name}` here"))
-            .hint("w has the rule's watches and `group`; a watch has value, calls, bad, low, high, expected and drifted"),
+            .hint(format!("w has the rule's watches, `group` and `now`; a watch has {}", api::parts_of_a_watch().join(", "))),
         EvalAltResult::ErrorTooManyOperations(_) => {
             Refusal::new("the script used up its budget of operations").hint("a loop may not end; scripts are counted in operations, not in time")
         }
         EvalAltResult::ErrorStackOverflow(_) => Refusal::new("functions call each other too deep").hint("a function may call itself without end"),
-        EvalAltResult::ErrorDataTooLarge(what, _) => Refusal::new(format!("{} is over the limit", lower(what))),
-        EvalAltResult::ErrorTooManyVariables(_) => Refusal::new("too many variables at once"),
+        EvalAltResult::ErrorDataTooLarge(what, _) => {
+            Refusal::new(format!("{} is over the limit", lower(what))).hint("the limits are at the end of the reference")
+        }
+        EvalAltResult::ErrorArrayBounds(len, at, _) => {
+            Refusal::new(format!("there is no element {at} in an array of {len}")).hint("ask for its len() first, or is_empty()")
+        }
+        EvalAltResult::ErrorTooManyVariables(_) => Refusal::new("too many variables at once").hint("the limits are at the end of the reference"),
         EvalAltResult::ErrorMismatchOutputType(expected, actual, _) => Refusal::new(format!("expected {expected}, got {actual}")),
         other => Refusal::new(lower(bare(other).trim())),
     };
     (refusal, inner.position())
 }
 
-/// A syntax error in our words.
-pub(crate) fn explain_syntax(error: &ParseError) -> (Refusal, Position) {
-    (explain_parsing(&error.0), error.1)
-}
-
-fn explain_parsing(kind: &ParseErrorType) -> Refusal {
-    let refusal = match kind {
-        ParseErrorType::VariableUndefined(name) => return unknown_variable(name),
-        ParseErrorType::UnexpectedEOF => Refusal::new("the file ends in the middle of something").hint("a bracket or a brace may not be closed"),
-        ParseErrorType::ExprTooDeep => Refusal::new("an expression is nested too deep").hint("give parts of it a name with `let`"),
-        ParseErrorType::TooManyFunctions => Refusal::new("too many functions in one file"),
-        other => Refusal::new(lower(&other.to_string())),
-    };
-    let word = match kind {
-        ParseErrorType::Reserved(word) => word.as_str(),
-        ParseErrorType::BadInput(LexError::ImproperSymbol(word, _)) => word.as_str(),
-        _ => return refusal,
-    };
-    match word {
-        "call" => refusal.hint("`call` is a word of the language itself; the variable is `log`"),
-        "eval" | "import" | "export" => refusal.hint(PURE),
-        _ => refusal,
-    }
-}
-
 fn unknown_function(signature: &str) -> Refusal {
-    let name = signature.split([' ', '(']).next().unwrap_or(signature);
-    if let Some((_, usage)) = USAGE.iter().find(|(known, _)| *known == name) {
+    let (name, types) = signature.split_once(" (").unwrap_or((signature, ""));
+    if !name.contains(char::is_alphabetic) {
+        let types: Vec<_> = types.trim_end_matches(')').split(", ").map(said_type).collect();
+        let refusal = Refusal::new(format!("`{name}` does not go with {}", types.join(" and ")));
+        return refusal.hint(if types.contains(&"()") {
+            "what is missing is (): ask first, as in if w.value.value != () { … }"
+        } else {
+            "compare and reckon with values of one kind"
+        });
+    }
+    if let Some(usage) = api::usage(name) {
         return Refusal::new(format!("`{name}` is not written like this here")).hint(format!("it is {usage}")).about(name);
     }
-    let refusal = Refusal::new(format!("there is no function `{name}` for these values")).about(name);
-    if ["sleep", "timestamp", "exit", "parse_json"].contains(&name) {
-        return refusal.hint(PURE);
+    if let Some(refusal) = not_here(name) {
+        return refusal;
     }
-    match nearest(name, USAGE.iter().map(|(known, _)| *known)) {
+    let refusal = Refusal::new(format!("there is no function `{name}` for these values")).about(name);
+    match nearest(name, api::functions().map(|function| function.name)) {
         Some(near) => refusal.hint(format!("did you mean `{near}`?")),
-        None => refusal,
+        None => refusal.hint("functions are named in the rule language's reference, and in https://rhai.rs/book"),
     }
 }
 
-fn unknown_variable(name: &str) -> Refusal {
+/// What is no function here under any circumstances, but is one elsewhere.
+pub(crate) fn not_here(name: &str) -> Option<Refusal> {
+    let refusal = Refusal::new(format!("there is no function `{name}`")).about(name);
+    Some(refusal.hint(match name {
+        "timestamp" | "now" => "rules have no clock: w.now is the time that check looks at, and log.time that of a call",
+        "sleep" | "exit" | "parse_json" | "eval" => PURE,
+        "includes" => "it is written contains(x), or x in …",
+        "startsWith" | "startswith" => "it is written starts_with(text)",
+        "endsWith" | "endswith" => "it is written ends_with(text)",
+        "toLowerCase" | "lower" | "to_lowercase" => "it is written to_lower()",
+        "toUpperCase" | "upper" | "to_uppercase" => "it is written to_upper()",
+        "toString" | "str" => "it is written to_string(), or `${x}` in a text in backticks",
+        "toFixed" | "format" => "numbers are shown by percent(x), ms(x), usd(x) and number(x)",
+        "length" | "size" => "it is written len()",
+        "forEach" => "it is written for x in … { }",
+        "regex" | "test" | "match" => "it is written matches(text, pattern)",
+        "any" => "it is written some(|x| …)",
+        _ => return None,
+    }))
+}
+
+/// `before`: the text of the file up to the name, or nothing.
+pub(crate) fn unknown_variable(name: &str, before: &str) -> Refusal {
     let refusal = Refusal::new(format!("`{name}` is not known here"));
+    let quoted = Signal::parse(name).is_some() || Measure::parse(name).is_some() || Key::known().any(|key| key == name);
     match name {
         "call" => refusal.hint("`call` is a word of the language itself; the variable is `log`"),
-        _ => refusal.hint("a function sees its own argument and the file's `const`s"),
+        "log" => refusal.hint("fn check sees windows and no call: ask in fn signals(log), and watch the signal"),
+        "None" | "undefined" | "nothing" => refusal.hint("nothing is written `()`, as in log.user_id != ()"),
+        "True" | "False" => refusal.hint(format!("it is written {}", name.to_lowercase())),
+        _ if quoted => refusal.hint(format!("a text stands in quotes: \"{name}\"")),
+        _ if before.contains(&format!("let {name} ")) => {
+            refusal.hint(format!("a function does not see the file's `let`s: write const {name} = … there"))
+        }
+        _ => refusal.hint("a function sees its own argument and the file's `const`s; a text stands in quotes"),
     }
 }
 
@@ -158,7 +165,7 @@ fn bare(error: &EvalAltResult) -> String {
 }
 
 /// Our messages begin in lower case.
-fn lower(text: &str) -> String {
+pub(crate) fn lower(text: &str) -> String {
     let mut letters = text.chars();
     match (letters.next(), letters.clone().next()) {
         (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(letters).collect(),

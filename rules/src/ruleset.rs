@@ -6,6 +6,7 @@ use crate::check::{self, Firings};
 use crate::log::{Log, Mentioned};
 use crate::problem::{Problem, Refusal};
 use crate::sandbox::{self, Failure};
+use crate::say::said_type;
 use model::fold::ScriptView;
 use model::plan::{Decides, RuleSpec, Script};
 use model::window::{Checked, GroupView};
@@ -153,14 +154,15 @@ impl Compiled {
         let wrong = |message: String| Failure { refusal: Refusal::new(message), at: rhai::Position::NONE };
         if per_call.applies {
             let answer = sandbox::run(&per_call.engine, &self.ast, "applies", Dynamic::from(log.clone()), Dynamic::UNIT)?;
-            view.applies = answer.as_bool().map_err(|kind| wrong(format!("fn applies returned {kind} and must return true or false")))?;
+            view.applies =
+                answer.as_bool().map_err(|kind| wrong(format!("fn applies returned {} and must return true or false", said_type(kind))))?;
         }
         if let Some(signals) = per_call.signals.as_ref().filter(|_| view.applies) {
             let answer = sandbox::run(&per_call.engine, &self.ast, "signals", Dynamic::from(log.clone()), Dynamic::UNIT)?;
             let answer = answer.read_lock::<Map>().ok_or_else(|| wrong("fn signals must return a map of name to true or false".to_owned()))?;
             for (bit, name) in signals.iter().enumerate() {
                 let Some(value) = answer.get(name.as_str()).filter(|value| !value.is_unit()) else { continue };
-                let holds = value.as_bool().map_err(|kind| wrong(format!("signal `{name}` is {kind} and must be true, false or ()")))?;
+                let holds = value.as_bool().map_err(|kind| wrong(format!("signal `{name}` is {} and must be true, false or ()", said_type(kind))))?;
                 view.signals.applies |= 1 << bit;
                 view.signals.holds |= u32::from(holds) << bit;
             }
@@ -189,7 +191,7 @@ impl Compiled {
 fn steps(own: &OwnMeasure, value: &Dynamic) -> Result<u64, String> {
     let name = &own.name;
     let number = value.as_float().or_else(|_| value.as_int().map(|whole| whole as f64));
-    let number = number.map_err(|kind| format!("measure `{name}` is {kind} and must be a number or ()"))?;
+    let number = number.map_err(|kind| format!("measure `{name}` is {} and must be a number or ()", said_type(kind)))?;
     let steps = (number / own.step).round();
     if !(0.0..=Bucket::VALUE_MAX as f64).contains(&steps) {
         return Err(format!("measure `{name}` is {number}; it is kept from 0 to {}", Bucket::VALUE_MAX as f64 * own.step));

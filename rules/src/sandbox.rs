@@ -17,19 +17,19 @@ pub(crate) const OPERATIONS_MAX: u64 = 200_000;
 /// Operations of one `applies` or `signals`, which run for every call: enough to walk an answer of some thousand values.
 pub(crate) const OPERATIONS_PER_CALL_MAX: u64 = 50_000;
 /// Functions calling functions: deep enough for any rule, shallow enough for the 2 MiB stack of a worker thread in a debug build.
-const CALL_LEVELS_MAX: usize = 12;
+pub(crate) const CALL_LEVELS_MAX: usize = 12;
 /// Nesting of one expression; the same reason.
-const EXPRESSION_DEPTH_MAX: usize = 32;
+pub(crate) const EXPRESSION_DEPTH_MAX: usize = 32;
 /// Length of a string in bytes. With 50,000 operations on such strings a call can cost a second and no more than some megabytes.
 pub(crate) const STRING_MAX_BYTES: usize = 256 << 10;
 /// Elements of an array, nested ones included. Rhai walks an array whenever a function was given it.
 pub(crate) const ARRAY_MAX: usize = 2_000;
 /// Entries of a map, nested ones included; the same reason.
-const MAP_MAX: usize = 500;
+pub(crate) const MAP_MAX: usize = 500;
 /// Variables at one time.
-const VARIABLES_MAX: usize = 100;
+pub(crate) const VARIABLES_MAX: usize = 100;
 /// Functions in a file, closures included.
-const FUNCTIONS_MAX: usize = 100;
+pub(crate) const FUNCTIONS_MAX: usize = 100;
 
 /// An engine whose scripts may take so many operations. The functions of the language that need no context are there.
 pub(crate) fn engine(operations_max: u64) -> Engine {

@@ -11,7 +11,7 @@ use model::time::Span;
 use rhai::{Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
 
 /// Longer windows are refused: what they hold is kept in memory, as hours, minutes and slices.
-const WINDOW_MAX: Span = Span::from_secs(7 * 86_400);
+pub(crate) const WINDOW_MAX: Span = Span::from_secs(7 * 86_400);
 
 /// Fewer calls than this give a `check` no value of a rate or a measure, unless the rule says otherwise. Counts and sums speak from none.
 const AT_LEAST: u64 = 30;
@@ -187,7 +187,9 @@ fn window_of(value: &Dynamic) -> Result<Span, Refusal> {
     match Span::parse(&written) {
         None => refuse(format!("`{written}` is no window")),
         Some(span) if span > WINDOW_MAX => refuse(format!("a window of {span} is longer than this version keeps")),
-        Some(span) if span < TICK || span.millis() % TICK.millis() != 0 => refuse(format!("a window of {span} is not made of whole ticks of {TICK}")),
+        Some(span) if span < TICK || !span.millis().is_multiple_of(TICK.millis()) => {
+            refuse(format!("a window of {span} is not made of whole ticks of {TICK}"))
+        }
         Some(span) => Ok(span),
     }
 }

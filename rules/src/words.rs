@@ -18,6 +18,16 @@ struct Word<'t> {
     property: bool,
     /// What a text stands in; `None` for a name.
     quote: Option<char>,
+    /// A name right behind the word before and a dot: `b` of `a.b` or `a?.b`, and not of `a[0].b`.
+    joined: bool,
+    /// Followed by a parenthesis.
+    called: bool,
+    /// Beside a single bar: a parameter of a closure, perhaps.
+    barred: bool,
+    /// Braces that are open here.
+    depth: usize,
+    /// In the body of this function.
+    inside: Option<&'t str>,
 }
 
 #[derive(Debug)]
@@ -27,27 +37,69 @@ impl<'t> Words<'t> {
     pub fn of(text: &'t str) -> Self {
         let mut words = Vec::new();
         let mut scan = Scan { text, at: 0, place: (1, 1) };
+        // Where the word before ends, and how many braces are open.
+        let (mut end, mut depth) = (0, 0usize);
+        // The function whose name has been said and its body not yet, and the one that we are in.
+        let (mut defining, mut inside) = (None, None);
+        let mut before = "";
         while let Some(next) = scan.peek() {
             let (from, place) = (scan.at, scan.place);
             let property = text[..from].ends_with('.') && !text[..from].ends_with("..");
             if next.is_alphabetic() || next == '_' {
                 scan.skip_while(|c| c.is_alphanumeric() || c == '_');
-                words.push(Word { text: &text[from..scan.at], place, entry: scan.colon_follows(), property, quote: None });
+                words.push(Word {
+                    text: &text[from..scan.at],
+                    place,
+                    entry: scan.colon_follows(),
+                    property,
+                    quote: None,
+                    joined: end > 0 && matches!(&text[end..from], "." | "?."),
+                    called: scan.rest().trim_start().starts_with('('),
+                    barred: is_barred(&text[..from], scan.rest()),
+                    depth,
+                    inside,
+                });
+                end = scan.at;
+                if before == "fn" && depth == 0 {
+                    defining = Some(&text[from..end]);
+                }
+                before = &text[from..end];
             } else if next == '"' || next == '`' {
                 scan.skip();
-                let inside = scan.at;
+                let opened = scan.at;
                 scan.skip_string(next);
-                let inner = &text[inside..scan.at];
+                let inner = &text[opened..scan.at];
                 scan.skip();
-                words.push(Word { text: inner, place, entry: scan.colon_follows(), property: false, quote: Some(next) });
+                let entry = scan.colon_follows();
+                let quote = Some(next);
+                words.push(Word { text: inner, place, entry, property: false, quote, joined: false, called: false, barred: false, depth, inside });
+                end = 0;
                 if next == '`' {
                     // What a template string names counts as named; its places are near enough.
-                    words.extend(Self::of(inner).0.into_iter().map(|word| Word { place, entry: false, ..word }));
+                    let said = Self::of(inner).0.into_iter();
+                    words.extend(said.map(|word| Word {
+                        place,
+                        entry: false,
+                        joined: word.joined && word.depth > 0,
+                        called: word.called && word.depth > 0,
+                        depth: depth + word.depth,
+                        inside,
+                        ..word
+                    }));
                 }
             } else if scan.skip_comment() {
+            } else if next == '\'' {
+                scan.skip();
+                scan.skip_string(next);
+                scan.skip();
             } else if next.is_ascii_digit() {
                 scan.skip_while(|c| c.is_alphanumeric() || c == '_');
             } else {
+                if next == '{' && defining.is_some() {
+                    inside = defining.take();
+                }
+                depth = if next == '{' { depth + 1 } else { depth.saturating_sub(usize::from(next == '}')) };
+                inside = inside.filter(|_| depth > 0);
                 scan.skip();
             }
         }
@@ -89,10 +141,52 @@ impl<'t> Words<'t> {
         calls.filter_map(next).map(|(word, quote)| (format!("{quote}{}{quote}", word.text), word.place)).collect()
     }
 
+    /// The paths in the body of `function` that begin with its only parameter, each without that, as `bad.value` of `w.bad.value`; what is called is
+    /// left out. None where something else has the parameter's name.
+    pub fn paths(&self, function: &str) -> Vec<Vec<(&'t str, Place)>> {
+        let defined = self.0.windows(2).position(|pair| pair[0].text == "fn" && pair[0].depth == 0 && pair[1].text == function);
+        let Some((parameter, rest)) = defined.and_then(|at| self.0[at + 2..].split_first()) else { return Vec::new() };
+        let body = &rest[..rest.iter().take_while(|word| word.depth > 0).count()];
+        let is = |word: &Word<'_>| word.quote.is_none() && !word.property && word.text == parameter.text;
+        let again = |pair: &[Word<'_>]| matches!(pair[0].text, "let" | "const" | "for") && is(&pair[1]);
+        if body.windows(2).any(again) || body.iter().any(|word| is(word) && word.barred) {
+            return Vec::new();
+        }
+        let path = |at: usize| {
+            let joined = body[at + 1..].iter().take_while(|word| word.joined && !word.called);
+            joined.map(|word| (word.text, word.place)).collect::<Vec<_>>()
+        };
+        let begins = |at: &usize| is(&body[*at]) && !body[*at].called && !body[*at].entry;
+        (0..body.len()).filter(begins).map(path).filter(|path| !path.is_empty()).collect()
+    }
+
+    /// The names of the map entries in the body of `function`, each once, as far as it has one parameter.
+    pub fn entries(&self, function: &str) -> Vec<&'t str> {
+        let defined = self.0.windows(2).position(|pair| pair[0].text == "fn" && pair[0].depth == 0 && pair[1].text == function);
+        let body = defined.map_or(&[][..], |at| self.0.get(at + 3..).unwrap_or_default()).iter().take_while(|word| word.inside == Some(function));
+        let mut names: Vec<_> = body.filter(|word| word.entry).map(|word| word.text).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// What the file's functions call and do not define or declare themselves: the function, what it calls, and where.
+    pub fn calls(&self) -> Vec<(&'t str, &'t str, Place)> {
+        let own = |name: &str| self.0.windows(2).any(|pair| matches!(pair[0].text, "fn" | "let" | "const") && pair[1].text == name);
+        let called = self.0.iter().filter(|word| word.called && word.quote.is_none() && !own(word.text));
+        called.filter_map(|word| Some((word.inside?, word.text, word.place))).collect()
+    }
+
     /// Where the function `name` is defined.
     pub fn function(&self, name: &str) -> Option<Place> {
         self.0.windows(2).find(|pair| pair[0].text == "fn" && pair[1].text == name).map(|pair| pair[1].place)
     }
+}
+
+/// Whether a name between these stands beside one bar, and not beside the two of `||`.
+fn is_barred(before: &str, after: &str) -> bool {
+    let (before, after) = (before.trim_end(), after.trim_start());
+    before.ends_with('|') && !before.ends_with("||") || after.starts_with('|') && !after.starts_with("||")
 }
 
 /// Where a top-level constant's value stands in `text`: after its `=`, up to its `;`.
@@ -126,7 +220,7 @@ fn declared(text: &str) -> Vec<(&str, Range<usize>)> {
         }
         scan.skip();
         match next {
-            '"' | '`' => {
+            '"' | '`' | '\'' => {
                 scan.skip_string(next);
                 scan.skip();
             }
@@ -195,7 +289,7 @@ impl<'t> Scan<'t> {
                 return;
             }
             self.skip();
-            if c == '\\' && quote == '"' {
+            if c == '\\' && quote != '`' {
                 self.skip();
             }
         }
@@ -232,8 +326,23 @@ mod tests {
     }
 
     #[test]
+    fn paths_begin_with_the_parameter_and_end_where_they_are_uncertain() {
+        fn paths(text: &str) -> Vec<Vec<&str>> {
+            let paths = Words::of(text).paths("check");
+            paths.into_iter().map(|path| path.into_iter().map(|(name, _)| name).collect()).collect()
+        }
+        let text = "fn check(w) { if w.a.value > w?.b[0].c { fire(`see w.no ${w.d.e} w.no`) } w.f.len(); x.w.no; #{ w: 1 } } fn other(w) { w.no }";
+        assert_eq!(paths(text), [vec!["a", "value"], vec!["b"], vec!["d", "e"], vec!["f"]]);
+        assert_eq!(paths("fn check(w) { let c = '{'; w.a } const X = \"w.no\"; // w.no"), [["a"]]);
+        for shadowed in ["let w = 1; w.no", "for w in [] { w.no }", "[].some(|w| w.no)", "[].some(|a, w| w.no)"] {
+            assert!(paths(&format!("fn check(w) {{ {shadowed} }}")).is_empty(), "{shadowed}");
+        }
+        assert_eq!(paths("fn check(w) { a || w.b }"), [["b"]]);
+    }
+
+    #[test]
     fn broken_files_end_too() {
-        for text in ["\"open", "/* open", "`open ${", "\"\\", "`"] {
+        for text in ["\"open", "'", "/* open", "`open ${", "\"\\", "`"] {
             Words::of(text);
         }
     }

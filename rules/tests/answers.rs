@@ -302,9 +302,12 @@ fn of_several_firings_the_first_of_the_highest_severity_counts() {
         ("fire()", "r0.rhai:2:15: `fire` is not written like this here\nhint: it is fire(text)"),
         ("fire(\"a\"); w.value.value.x.y = 1;", "r0.rhai:2:"),
         ("let x = w.value.calls.nothing + 1;", "r0.rhai:2:"),
-        ("if w.valeu.value > 1 { }", "r0.rhai:2:"),
-        ("if w.value.vlaue > 1 { }", "r0.rhai:2:26: there is no `vlaue` here\nhint: w has the rule's watches"),
-        ("if w.group.stge == \"a\" { }", "r0.rhai:2:"),
+        ("let first = w.value.top[0];", "r0.rhai:2:39: there is no element 0 in an array of 0\nhint: ask for its len() first"),
+        ("let gap = w.value.value - 2;", "r0.rhai:2:39: `-` does not go with () and a whole number\nhint: what is missing is ()"),
+        ("percent(w.value);", "r0.rhai:2:15: percent takes a number, and this is a map\nhint: a watch's number is its value"),
+        ("let v = w; if v.valeu.value > 1 { }", "r0.rhai:2:"),
+        ("let v = w; if v.value.vlaue > 1 { }", "r0.rhai:2:37: there is no `vlaue` here\nhint: w has the rule's watches"),
+        ("let v = w; if v.group.stge == \"a\" { }", "r0.rhai:2:"),
     ] {
         match fire(body) {
             Checked::Failed(why) => assert!(why.starts_with(expected), "{body}: {why}"),
@@ -465,7 +468,7 @@ fn measures_of_one_s_own_are_kept_in_whole_steps() {
         ("#{ score: () }", Ok(vec![None, None])),
         ("#{ facts: 2.6 }", Ok(vec![None, Some(3)])),
         ("#{ score: -0.1 }", Err("measure `score` is -0.1; it is kept from 0 to")),
-        ("#{ score: \"x\" }", Err("measure `score` is string and must be a number or ()")),
+        ("#{ score: \"x\" }", Err("measure `score` is a text and must be a number or ()")),
         ("1", Err("fn measures must return a map of name to number")),
     ] {
         let set = rules(&[&rule(measures)]);

@@ -36,7 +36,7 @@ fn a_good_rule_has_none() {
 fn fields_are_named_with_their_nearest() {
     check(
         "rule(#{\n    name: \"r\",\n    chanel: \"#x\",\n    watch: rate(\"retry\", \"5m\").expect(0, 1),\n});",
-        "r.rhai:3:5: unknown field `chanel` of rule(#{ … })\nhint: did you mean `channel`? known: name, severity,",
+        "r.rhai:3:5: unknown field `chanel` of rule(#{ … })\nhint: did you mean `channel`? known: name, watch,",
     );
     check(
         "rule(#{ name: \"r\", severity: \"critcal\",\n watch: rate(\"retry\", \"5m\").expect(0, 1) });",
@@ -94,7 +94,8 @@ fn watches_are_checked_at_their_words() {
     );
     check(&watch("rate(\"retry\", \"5m\").only(#{ environment: \"a\" })"), "r.rhai:2:38: a watch is not filtered by environment\nhint:");
     check(&watch("#{ a: 5 }"), "r.rhai:2:13: `a` is not a watch\n");
-    check(&watch("#{ group: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `group`");
+    check(&watch("#{ group: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `group`: w.group is the group\nhint:");
+    check(&watch("#{ now: volume(\"5m\") }"), "r.rhai:2:13: a watch cannot be named `now`: w.now is the time\nhint:");
     assert_eq!(problems(&watch("#{ a: volume(\"5m\").expect(1, 2), b: volume(\"5m\") }")), "", "what is usual is learned");
 }
 
@@ -207,4 +208,49 @@ fn of_two_rules_with_one_name_the_later_is_refused_and_the_rest_stays() {
     let shown: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     assert!(shown[0].starts_with("b.rhai:1:"), "{shown:?}");
     assert_eq!(shown[1], "c.rhai:1:9: there is a rule `r` already, in a.rhai\nhint: give one of them another name");
+}
+
+#[test]
+fn what_looks_odd_is_legal_too() {
+    for text in [
+        // Watches that are made, named and chosen by code.
+        "let errors = rate(\"error\", \"5m\"); rule(#{ name: \"r\", watch: errors.expect(0.0, 0.1).only(#{ stage: \"a\" }) });",
+        "let all = #{}; for s in [\"error\", \"retry\"] { all[s] = rate(s, \"5m\"); } rule(#{ name: \"r\", watch: all });",
+        "fn of(s, window) { rate(s, window) } const WINDOW = \"1h\"; rule(#{ name: \"r\", watch: of(\"error\", WINDOW) });",
+        "const NAME = \"r\"; if NAME.len() == 1 { rule(#{ \"name\": NAME, watch: #{ \"two words\": volume(\"5m\") }, }) }",
+        "\u{feff}rule(#{\r\n  name: `r`,\r\n  watch: volume(`5m`),\r\n});\r\n",
+        "rule(#{ name: \"r\", watch: volume(\"5m\") }) // and no semicolon",
+        "/* fn check( */ rule(#{ name: \"r\", watch: volume(\"5m\") }); fn check(w) {} fn unused() { 5 }",
+        // Other names for the parameter, and the parameter's name for other things.
+        &format!("{RULE}fn check(view) {{ if view.value.value > 0.1 {{ fire(`${{view.value.bad}} and view.nothing`) }} }}"),
+        &format!("{RULE}fn check(w) {{ let watch = w.value; let now = w.now; if [1].some(|w| w.anything == 1) {{ fire(\"x\") }} }}"),
+        &format!("{RULE}fn applies(log) {{ let log = #{{ own: 1 }}; log.own == 1 }}"),
+        &format!("{RULE}fn applies(log) {{ let c = '\"'; log.output != () && log.output.contains(c) }} // log.nothing"),
+        &format!("{RULE}fn applies(log) {{ text_of(log.json) != () }} fn text_of(log) {{ log.text }}"),
+        // Functions of the file's own that have names of the language elsewhere.
+        &format!("{RULE}fn sum(xs) {{ let n = 0; for x in xs {{ n += x; }} n }} fn check(w) {{ if sum([1, 2]) > 5 {{ fire(\"x\") }} }}"),
+        &format!("{RULE}fn check(w) {{ let rate = |a, b| a / b; if rate.call(1, 2) > 5 {{ fire(\"x\") }} }}"),
+        &format!("{RULE}fn check(w) {{ w.group.keys(); w.value.len(); if \"value\" in w {{ fire(w.group[\"environment\"]) }} }}"),
+        "rule(#{ name: \"r\", watch: rate(\"a-b\", \"5m\") }); fn signals(log) { let all = #{}; all[\"a-b\"] = log[\"stage\"] == (); all }",
+        "rule(#{ name: \"r\", watch: volume(\"5m\"), group_by: \"memory.hits\" }); fn check(w) { fire(w.group[\"memory.hits\"]) }",
+    ] {
+        assert_eq!(problems(text), "", "{text}");
+    }
+}
+
+#[test]
+fn names_that_are_no_part_of_what_is_seen_are_found_without_a_call() {
+    check(&format!("{RULE}fn check(w) {{ fire(`${{w.value.vaule}}`) }}"), "r.rhai:2:20: there is no `vaule` in w.value\nhint: did you mean `value`?");
+    check(&format!("{RULE}fn check(w) {{ w.value.previous.vaule }}"), "r.rhai:2:32: there is no `vaule` in w.value.previous\nhint: did");
+    check(&format!("{RULE}fn check(w) {{ w.value.expected.max }}"), "r.rhai:2:32: there is no `max` in w.value.expected\nhint: known: low, high");
+    check(
+        "rule(#{ name: \"r\", watch: volume(\"5m\"), group_by: \"memory.hits\" }); fn check(w) { w.group.memory }",
+        "r.rhai:1:91: there is no `memory` in w.group\nhint: write w.group[\"memory.hits\"]",
+    );
+    check(
+        "rule(#{ name: \"r\", watch: #{ a: rate(\"eror\", \"5m\") } }); fn check(w) { w.a.value }",
+        "r.rhai:1:38: unknown signal `eror`\nhint: did you mean `error`?",
+    );
+    check(&format!("{RULE}fn measures(call_log) {{ call_log.latncy_ms }}"), "r.rhai:2:34: a call has no field `latncy_ms`\nhint: did you mean");
+    check(&format!("{RULE}fn applies(log) {{ log.output.includes(\"x\") }}"), "r.rhai:2:30: there is no function `includes`\nhint: it is written");
 }

@@ -174,9 +174,10 @@ rules/bad.rhai:1:35: unknown signal `fallbak`
  1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
    |                                   ^
 hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
-rules/worse.rhai:4:5: expecting ',' to separate the items of this object map literal
+rules/worse.rhai:4:5: expected `,` to separate the items of this object map literal
  4 |     watch: rate(\"fallback\", \"5m\"),
    |     ^
+hint: a comma is missing before it, or a bracket further up is not closed
 fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
 invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
