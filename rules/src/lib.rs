@@ -8,6 +8,7 @@
 pub mod api;
 mod check;
 mod fields;
+mod growth;
 mod json;
 mod library;
 mod lint;

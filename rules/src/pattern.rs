@@ -1,4 +1,4 @@
-//! Regular expressions: `matches(text, pattern)`, in time that grows with the text alone, whatever the pattern.
+//! Regular expressions: `matches(text, pattern)`, in time that grows with the text and the size of the pattern alone, whatever the pattern is.
 //!
 //! Patterns are compiled once per engine and kept, because the same function runs for every call.
 
@@ -13,8 +13,11 @@ use std::sync::{PoisonError, RwLock};
 pub(crate) const PATTERNS_MAX: usize = 100;
 /// Of one compiled pattern: what the crate takes for any that a person writes, a hundred times over.
 const SIZE_MAX_BYTES: usize = 1 << 20;
-/// Text that one run of a function may have matched: operations do not count what a pattern does.
+/// Text that one run of a function may have matched, times the size of its patterns in KiB: operations do not count what a pattern does, and each
+/// byte may have to be held against every state of it. In the worst case this is a second.
 pub(crate) const MATCHED_MAX_BYTES: usize = 8 << 20;
+/// What a refused pattern counts as: some milliseconds were spent on it, and a script may catch the error and go on.
+const REFUSED_BYTES: usize = 1 << 20;
 
 thread_local! {
     /// What the running function has had matched so far.
@@ -26,37 +29,76 @@ pub(crate) fn begin() {
     MATCHED.set(0);
 }
 
+/// A compiled pattern.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    regex: Regex,
+    /// At least its size and at most twice that.
+    size_kib: usize,
+}
+
+impl Pattern {
+    fn matches(&self, text: &str) -> Result<bool, Refusal> {
+        spend(text.len().saturating_mul(self.size_kib))?;
+        Ok(self.regex.is_match(text))
+    }
+}
+
+/// # Errors
+/// When the running function has had too much matched.
+fn spend(bytes: usize) -> Result<(), Refusal> {
+    MATCHED.set(MATCHED.get().saturating_add(bytes));
+    if MATCHED.get() > MATCHED_MAX_BYTES {
+        let refusal = Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20));
+        return Err(refusal.hint("text counts once for each KiB that its pattern takes: repetitions like {100} and classes like \\w are large"));
+    }
+    Ok(())
+}
+
 pub(crate) fn register(engine: &mut Engine) {
-    let known: RwLock<HashMap<ImmutableString, Regex>> = RwLock::default();
+    let known: RwLock<HashMap<ImmutableString, Pattern>> = RwLock::default();
     engine.register_fn("matches", move |text: ImmutableString, pattern: ImmutableString| -> Result<bool, Box<EvalAltResult>> {
-        MATCHED.set(MATCHED.get().saturating_add(text.len()));
-        if MATCHED.get() > MATCHED_MAX_BYTES {
-            return Err(Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20)).into());
-        }
-        if let Some(regex) = known.read().unwrap_or_else(PoisonError::into_inner).get(&pattern) {
-            return Ok(regex.is_match(&text));
-        }
-        let regex = compile(&pattern)?;
-        let matches = regex.is_match(&text);
-        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= PATTERNS_MAX && !known.contains_key(&pattern) {
+        let full = {
+            let known = known.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(pattern) = known.get(&pattern) {
+                return Ok(pattern.matches(&text)?);
+            }
+            known.len() >= PATTERNS_MAX
+        };
+        if full {
             let refusal = Refusal::new(format!("more than {PATTERNS_MAX} patterns in one rule"));
             return Err(refusal.hint("write patterns out instead of making them up from calls").into());
         }
-        known.insert(pattern, regex);
-        Ok(matches)
+        // A script may catch what is said here and go on; then it compiles nothing more.
+        spend(0)?;
+        let compiled = match compile(&pattern) {
+            Ok(compiled) => compiled,
+            Err(refusal) => {
+                spend(REFUSED_BYTES)?;
+                return Err(refusal.into());
+            }
+        };
+        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.entry(pattern).or_insert(compiled).matches(&text)?)
     });
     engine.register_fn("matches", |_: (), _: ImmutableString| false);
 }
 
 /// # Errors
 /// What is wrong with the pattern, in one line.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, Refusal> {
-    RegexBuilder::new(pattern).size_limit(SIZE_MAX_BYTES).build().map_err(|error| {
-        let text = error.to_string();
-        let why = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        Refusal::new(format!("`{pattern}` is no regular expression: {why}"))
-            .hint("the syntax is that of the regex crate; write \\\\d for \\d, or use `\\d`")
-            .about("matches")
-    })
+pub(crate) fn compile(pattern: &str) -> Result<Pattern, Refusal> {
+    // The crate does not say how large a pattern is, only whether it is larger than a limit.
+    let mut limit = 1 << 10;
+    let error = loop {
+        match RegexBuilder::new(pattern).size_limit(limit).build() {
+            Ok(regex) => return Ok(Pattern { regex, size_kib: limit >> 10 }),
+            Err(regex::Error::CompiledTooBig(_)) if limit < SIZE_MAX_BYTES => limit *= 2,
+            Err(error) => break error,
+        }
+    };
+    let text = error.to_string();
+    let why = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+    Err(Refusal::new(format!("`{pattern}` is no regular expression: {why}"))
+        .hint("the syntax is that of the regex crate; write \\\\d for \\d, or use `\\d`")
+        .about("matches"))
 }

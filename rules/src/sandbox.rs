@@ -4,7 +4,7 @@
 //! holds `sleep`. Budgets are counted in operations, so that a rule that runs too long does so on every machine alike.
 
 use crate::problem::{Refusal, explain};
-use crate::{check, json, log, pattern, say};
+use crate::{check, growth, json, log, pattern, say};
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage,
     MoreStringPackage, Package,
@@ -59,6 +59,7 @@ pub(crate) fn engine(operations_max: u64) -> Engine {
         // Interned strings are shared under a lock, and every worker thread runs this engine.
         .set_max_strings_interned(0);
     register_bounded_replace(&mut engine);
+    growth::bound(&mut engine);
     json::register(&mut engine);
     log::register(&mut engine);
     say::register(&mut engine);
@@ -85,7 +86,6 @@ pub(crate) struct Failure {
 
 /// Calls a function of a script, without running its top level again.
 pub(crate) fn run(engine: &Engine, ast: &AST, function: &str, argument: Dynamic, tag: Dynamic) -> Result<Dynamic, Failure> {
-    pattern::begin();
     guarded(|| {
         let options = CallFnOptions::new().eval_ast(false).with_tag(tag);
         engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), ast, function, (argument,))
@@ -94,6 +94,8 @@ pub(crate) fn run(engine: &Engine, ast: &AST, function: &str, argument: Dynamic,
 
 /// Runs a script; whatever goes wrong in it, a panic of the interpreter included, stays its own.
 pub(crate) fn guarded<T>(script: impl FnOnce() -> Result<T, Box<rhai::EvalAltResult>>) -> Result<T, Failure> {
+    pattern::begin();
+    growth::begin();
     match catch_unwind(AssertUnwindSafe(script)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {

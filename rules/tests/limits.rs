@@ -58,8 +58,95 @@ fn strings_arrays_and_maps_stay_small() {
     ends("let a = [0]; loop { a += a; }", "is over the limit");
     ends("let a = [0]; loop { a.push(a); }", "is over the limit");
     ends("let a = []; a.pad(100000000, 0);", "is over the limit");
-    ends("let m = #{}; let i = 0; loop { i += 1; m[`k${i}`] = i; }", "used up its budget");
     ends("let m = #{ k: 1 }; loop { m = #{ a: m, b: m }; }", "is over the limit");
+}
+
+/// The interpreter sizes what functions return and not what is assigned to an index; a map of long texts would take gigabytes.
+#[test]
+fn what_grows_by_assigning_to_an_index_stays_small() {
+    let text = "let s = \"\"; s.pad(200000, 'x'); let i = 0;";
+    ends("let m = #{}; let i = 0; loop { i += 1; m[`k${i}`] = i; }", "size of object map is over the limit");
+    ends(&format!("{text} let m = #{{}}; loop {{ i += 1; m[`k${{i}}`] = s + i; }}"), "length of string is over the limit");
+    ends(&format!("{text} let a = []; a.pad(2000, 0); loop {{ a[i] = s + i; i += 1; }}"), "length of string is over the limit");
+    ends(&format!("{text} let m = #{{ a: #{{}} }}; loop {{ i += 1; m.a[`k${{i}}`] = s + i; }}"), "length of string is over the limit");
+    ends("let a = []; a.pad(1000, 0); let i = 0; loop { a[i] = a; i += 1; }", "size of array/BLOB is over the limit");
+    // A map that a closure shares, and one that is `this`.
+    ends("let m = #{}; let f = || m.len(); let i = 0; loop { i += 1; m[`k${i}`] = i; }", "size of object map is over the limit");
+    let got =
+        outcome(&format!("{RULE} fn grow() {{ let i = 0; loop {{ i += 1; this[`k${{i}}`] = i; }} }} fn check(w) {{ let m = #{{}}; m.grow(); }}"));
+    assert!(got.contains("size of object map is over the limit"), "{got}");
+}
+
+#[test]
+fn what_grows_by_assigning_to_an_index_fails_at_the_same_place_every_time() {
+    let text = format!("{RULE} fn check(w) {{ let m = #{{}}; for i in 0..700 {{ m[`k${{i}}`] = i; if i == 600 {{ throw \"far\" }} }} }}");
+    let first = outcome(&text);
+    assert!(first.contains("over the limit"), "{first}");
+    // Whatever the thread ran in between.
+    for other in ["let a = 1; a += a;", "let b = 2; let c = b + b + b;"] {
+        outcome(&format!("{RULE} fn check(w) {{ {other} }}"));
+        assert_eq!(outcome(&text), first);
+    }
+}
+
+/// Peak resident memory in KiB, where the system says it.
+fn peak_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+}
+
+#[test]
+fn a_map_of_long_texts_takes_megabytes_and_not_gigabytes() {
+    let before = peak_kib();
+    let grow = "let s = \"\"; s.pad(260000, 'x'); let m = #{}; let i = 0; loop { i += 1; m[`k${i}`] = s + i; }";
+    assert!(outcome(&format!("{RULE} fn check(w) {{ {grow} }}")).contains("over the limit"));
+    // Unsized, this map holds fourteen thousand texts of 260 kB. Other tests run beside this one and may take some of it.
+    if let (Some(before), Some(after)) = (before, peak_kib()) {
+        assert!(after - before < 200 << 10, "{} KiB", after - before);
+    }
+}
+
+#[test]
+fn printing_without_end_uses_up_its_budget_and_goes_nowhere() {
+    ends("loop { print(\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"); }", "used up its budget");
+    ends("let s = \"\"; s.pad(200000, 'x'); for i in 0..200000 { debug(i); }", "used up its budget");
+}
+
+#[test]
+fn patterns_that_never_end_elsewhere_are_matched_in_linear_time_or_refused() {
+    let almost = "let s = \"\"; s.pad(100000, 'a'); s += \"!\";";
+    let began = std::time::Instant::now();
+    for pattern in ["(a+)+$", "(a|aa)+$", "(.*a){12}$", "(a*)*b", "^(([a-z])+.)+[A-Z]([a-z])+$"] {
+        assert_eq!(outcome(&format!("{RULE} fn check(w) {{ {almost} s.matches(\"{pattern}\"); }}")), "fine", "{pattern}");
+    }
+    // Where these backtrack they take longer than the universe is old.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    for pattern in ["a{1000}{1000}", "((a{100}){100}){100}", "(?:x{1000}y{1000}){1000}"] {
+        let got = outcome(&format!("{RULE} fn check(w) {{ \"a\".matches(\"{pattern}\"); }}"));
+        assert!(got.starts_with("load: ") && got.contains("is no regular expression"), "{pattern}: {got}");
+        // One that is made up while the rule runs is known only then.
+        let got = outcome(&format!("{RULE} fn check(w) {{ let p = \"{pattern}\"; \"a\".matches(p + \"\"); }}"));
+        assert!(got.starts_with("check: ") && got.contains("is no regular expression"), "{pattern}: {got}");
+    }
+    // Errors can be caught, and a loop goes on; it must not go on compiling.
+    let began = std::time::Instant::now();
+    ends("loop { try { \"a\".matches(\"a{1000}\" + \"{1000}\"); } catch { } }", "used up its budget");
+    ends("let i = 0; loop { i += 1; try { \"a\".matches(`(a{100}){${i}}`); } catch { } }", "used up its budget");
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    ends("let i = 0; loop { i += 1; \"a\".matches(`a${i}`); }", "more than 100 patterns in one rule");
+    ends("let s = \"\"; s.pad(200000, 'a'); loop { s.matches(\"(a+)+$\"); }", "of text are matched in one run");
+}
+
+/// No table can be made of such a pattern, so each letter is held against each of its states: unbounded, this takes minutes.
+#[test]
+fn a_pattern_of_many_states_has_little_text_matched() {
+    let text = "let s = \"\"; let x = 12345; while s.len() < 20000 { x = (x * 1103515245 + 12345) % 2147483648; s += if (x / 65536) % 2 == 0 { \"abb\" } else { \"baa\" }; }";
+    for states in [200, 2000] {
+        let began = std::time::Instant::now();
+        let got = outcome(&format!("{RULE} fn check(w) {{ {text} loop {{ s.matches(\"[ab]*a[ab]{{{states}}}c\"); }} }}"));
+        assert!(got.contains("of text are matched in one run"), "{got}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{states} states: {:?}", began.elapsed());
+    }
 }
 
 #[test]

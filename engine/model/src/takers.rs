@@ -44,7 +44,8 @@ impl Takers {
         found.extend_from_slice(&self.all);
         for (key, by_value) in &self.by_key {
             if let Some(filed) = by_value.get(key.label(call).as_ref()) {
-                found.extend(filed.iter().filter(|at| self.filters[**at].lets_through(call)));
+                // Of a filter with one key, being filed under this label says all.
+                found.extend(filed.iter().filter(|at| self.filters[**at].0.len() == 1 || self.filters[**at].lets_through(call)));
             }
         }
         found.sort_unstable();
