@@ -8,7 +8,8 @@ use crate::load::ENTRIES;
 use crate::log;
 use crate::nearest;
 use crate::problem::{Refusal, not_here};
-use crate::words::{Place, Words};
+use crate::tokens::Place;
+use crate::words::Words;
 use model::label::Key;
 
 /// Complains of what a call does not have in the paths of `function`, which sees one.

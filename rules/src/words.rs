@@ -1,12 +1,10 @@
 //! The words of a rule file with their places: names and strings, comments left out.
 //!
-//! Rhai tells where a call stands and not where its arguments do; this finds them, so that an error points at the word it is about.
-//! It also tells which fields of a call a file mentions at all.
+//! Rhai tells where a call stands and not where its arguments do; this finds them among the file's tokens, so that an error points at the word it is
+//! about. It also tells which fields of a call a file mentions at all.
 
+use crate::tokens::{Kind, Place, Token, tokens};
 use std::ops::Range;
-
-/// Line and column, both from 1; columns count characters.
-pub(crate) type Place = (usize, usize);
 
 #[derive(Debug, PartialEq)]
 struct Word<'t> {
@@ -35,72 +33,50 @@ pub(crate) struct Words<'t>(Vec<Word<'t>>);
 
 impl<'t> Words<'t> {
     pub fn of(text: &'t str) -> Self {
+        let tokens = tokens(text);
+        let symbol = |at: usize| tokens.get(at).filter(|token| token.kind == Kind::Symbol).map_or("", |token| token.text);
         let mut words = Vec::new();
-        let mut scan = Scan { text, at: 0, place: (1, 1) };
-        // Where the word before ends, and how many braces are open.
-        let (mut end, mut depth) = (0, 0usize);
+        let mut depth = 0usize;
         // The function whose name has been said and its body not yet, and the one that we are in.
         let (mut defining, mut inside) = (None, None);
         let mut before = "";
-        while let Some(next) = scan.peek() {
-            let (from, place) = (scan.at, scan.place);
-            let property = text[..from].ends_with('.') && !text[..from].ends_with("..");
-            if next.is_alphabetic() || next == '_' {
-                scan.skip_while(|c| c.is_alphanumeric() || c == '_');
+        let mut place = (1, 1);
+        for (at, token) in tokens.iter().enumerate() {
+            if token.templates == 0 {
+                // What a template string's code names has the string's place, which is near enough.
+                place = token.place;
+            }
+            let quote = text[token.from..].chars().next().filter(|_| token.kind == Kind::Text);
+            if token.kind == Kind::Symbol {
+                if opens(token) {
+                    inside = defining.take().or(inside);
+                    depth += 1;
+                } else if token.text == "}" {
+                    depth = depth.saturating_sub(1);
+                }
+                inside = inside.filter(|_| depth > 0);
+            } else if token.kind != Kind::Number && quote != Some('\'') {
+                let (previous, next) = (symbol(at.wrapping_sub(1)), symbol(at + 1));
+                let behind = |at: usize| tokens[at - 1].to == tokens[at].from;
+                let property = matches!(previous, "." | "?.") && behind(at);
                 words.push(Word {
-                    text: &text[from..scan.at],
+                    text: token.text,
                     place,
-                    entry: scan.colon_follows(),
+                    entry: next == ":",
                     property,
-                    quote: None,
-                    joined: end > 0 && matches!(&text[end..from], "." | "?."),
-                    called: scan.rest().trim_start().starts_with('('),
-                    barred: is_barred(&text[..from], scan.rest()),
+                    quote,
+                    joined: property && at > 1 && tokens[at - 2].kind == Kind::Name && behind(at - 1),
+                    called: next == "(",
+                    barred: previous == "|" || next == "|",
                     depth,
                     inside,
                 });
-                end = scan.at;
+            }
+            if token.kind == Kind::Name {
                 if before == "fn" && depth == 0 {
-                    defining = Some(&text[from..end]);
+                    defining = Some(token.text);
                 }
-                before = &text[from..end];
-            } else if next == '"' || next == '`' {
-                scan.skip();
-                let opened = scan.at;
-                scan.skip_string(next);
-                let inner = &text[opened..scan.at];
-                scan.skip();
-                let entry = scan.colon_follows();
-                let quote = Some(next);
-                words.push(Word { text: inner, place, entry, property: false, quote, joined: false, called: false, barred: false, depth, inside });
-                end = 0;
-                if next == '`' {
-                    // What a template string names counts as named; its places are near enough.
-                    let said = Self::of(inner).0.into_iter();
-                    words.extend(said.map(|word| Word {
-                        place,
-                        entry: false,
-                        joined: word.joined && word.depth > 0,
-                        called: word.called && word.depth > 0,
-                        depth: depth + word.depth,
-                        inside,
-                        ..word
-                    }));
-                }
-            } else if scan.skip_comment() {
-            } else if next == '\'' {
-                scan.skip();
-                scan.skip_string(next);
-                scan.skip();
-            } else if next.is_ascii_digit() {
-                scan.skip_while(|c| c.is_alphanumeric() || c == '_');
-            } else {
-                if next == '{' && defining.is_some() {
-                    inside = defining.take();
-                }
-                depth = if next == '{' { depth + 1 } else { depth.saturating_sub(usize::from(next == '}')) };
-                inside = inside.filter(|_| depth > 0);
-                scan.skip();
+                before = token.text;
             }
         }
         Self(words)
@@ -183,10 +159,9 @@ impl<'t> Words<'t> {
     }
 }
 
-/// Whether a name between these stands beside one bar, and not beside the two of `||`.
-fn is_barred(before: &str, after: &str) -> bool {
-    let (before, after) = (before.trim_end(), after.trim_start());
-    before.ends_with('|') && !before.ends_with("||") || after.starts_with('|') && !after.starts_with("||")
+/// Whether a symbol opens a brace: of a body, a map or the code in a template string.
+fn opens(symbol: &Token<'_>) -> bool {
+    matches!(symbol.text, "{" | "#{" | "${")
 }
 
 /// Where a top-level constant's value stands in `text`: after its `=`, up to its `;`.
@@ -201,104 +176,29 @@ pub(crate) fn constants(text: &str) -> Vec<String> {
 
 fn declared(text: &str) -> Vec<(&str, Range<usize>)> {
     let mut found = Vec::new();
-    let mut scan = Scan { text, at: 0, place: (1, 1) };
     // The word before, the name that is being declared, and where its value begins.
     let (mut depth, mut before, mut name, mut value) = (0usize, "", None, None);
-    while let Some(next) = scan.peek() {
-        if next.is_alphabetic() || next == '_' {
-            let from = scan.at;
-            scan.skip_while(|c| c.is_alphanumeric() || c == '_');
-            let word = &text[from..scan.at];
-            if before == "const" && depth == 0 {
-                (name, value) = (Some(word), None);
+    for token in tokens(text) {
+        match (token.kind, token.text) {
+            (Kind::Name, word) => {
+                if before == "const" && depth == 0 {
+                    (name, value) = (Some(word), None);
+                }
+                before = word;
             }
-            before = word;
-            continue;
-        }
-        if scan.skip_comment() {
-            continue;
-        }
-        scan.skip();
-        match next {
-            '"' | '`' | '\'' => {
-                scan.skip_string(next);
-                scan.skip();
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            '=' if depth == 0 && name.is_some() && value.is_none() => value = Some(scan.at),
-            ';' if depth == 0 => {
+            (Kind::Symbol, "(" | "[") => depth += 1,
+            (Kind::Symbol, _) if opens(&token) => depth += 1,
+            (Kind::Symbol, ")" | "]" | "}") => depth = depth.saturating_sub(1),
+            (Kind::Symbol, "=") if depth == 0 && name.is_some() && value.is_none() => value = Some(token.to),
+            (Kind::Symbol, ";") if depth == 0 => {
                 if let (Some(name), Some(from)) = (name.take(), value.take()) {
-                    found.push((name, from..scan.at - 1));
+                    found.push((name, from..token.from));
                 }
             }
             _ => {}
         }
     }
     found
-}
-
-struct Scan<'t> {
-    text: &'t str,
-    at: usize,
-    place: Place,
-}
-
-impl<'t> Scan<'t> {
-    fn rest(&self) -> &'t str {
-        &self.text[self.at..]
-    }
-
-    fn peek(&self) -> Option<char> {
-        self.rest().chars().next()
-    }
-
-    fn skip(&mut self) {
-        if let Some(c) = self.peek() {
-            self.at += c.len_utf8();
-            self.place = if c == '\n' { (self.place.0 + 1, 1) } else { (self.place.0, self.place.1 + 1) };
-        }
-    }
-
-    fn skip_while(&mut self, wanted: impl Fn(char) -> bool) {
-        while self.peek().is_some_and(&wanted) {
-            self.skip();
-        }
-    }
-
-    /// Past a comment that begins here; false when none does.
-    fn skip_comment(&mut self) -> bool {
-        if self.rest().starts_with("//") {
-            self.skip_while(|c| c != '\n');
-        } else if self.rest().starts_with("/*") {
-            let end = self.rest().find("*/").map_or(self.rest().len(), |end| end + 2);
-            let to = self.at + end;
-            while self.at < to {
-                self.skip();
-            }
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// To the closing quote, which stays.
-    fn skip_string(&mut self, quote: char) {
-        while let Some(c) = self.peek() {
-            if c == quote {
-                return;
-            }
-            self.skip();
-            if c == '\\' && quote != '`' {
-                self.skip();
-            }
-        }
-    }
-
-    fn colon_follows(&self) -> bool {
-        let rest = self.rest().trim_start();
-        rest.starts_with(':') && !rest.starts_with("::")
-    }
 }
 
 #[cfg(test)]
@@ -315,6 +215,15 @@ mod tests {
         assert_eq!(words.function("check"), Some((4, 4)));
         assert_eq!(words.count("no"), 0);
         assert_eq!(Words::of("log?.a.b(c) + d[0].e 1..f").properties(), ["a", "b", "e"]);
+    }
+
+    #[test]
+    fn a_template_string_names_what_its_code_names() {
+        let words = Words::of("fn check(w) { fire(`it's a.no ${if w.a.b { `x ${w.c.d}` }} \n ${f(w)}`) }");
+        let paths: Vec<_> = words.paths("check").into_iter().flatten().collect();
+        assert_eq!(paths, ["a", "b", "c", "d"].map(|name| (name, (1, 20))));
+        assert_eq!(words.properties(), ["a", "b", "c", "d"]);
+        assert_eq!(words.calls().iter().map(|(_, name, _)| *name).collect::<Vec<_>>(), ["fire", "f"]);
     }
 
     #[test]

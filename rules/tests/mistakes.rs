@@ -3,8 +3,9 @@
 //! A new case is a file `NN-name.rhai`; `STREAMGAUGE_RENEW=1 cargo test -p streamgauge-rules --test mistakes` writes what it gives beside it, to be read
 //! before it is kept.
 
+use model::time::Span;
 use std::path::{Path, PathBuf};
-use streamgauge_rules::{Constants, Source, load};
+use streamgauge_rules::{Bounds, Constants, Source, lint, load};
 
 /// Each case with its file and the text that is expected; empty when there is none yet.
 fn cases() -> Vec<(PathBuf, String)> {
@@ -15,12 +16,15 @@ fn cases() -> Vec<(PathBuf, String)> {
     files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path.with_extension("txt")).unwrap_or_default())).collect()
 }
 
-/// All that people are told of a file. Whatever is said beside problems is added here, and its cases to the folder.
+/// All that people are told of a file: its problems, or the warnings about its rule. Whatever else is said is added here, and its cases to the folder.
 fn told(path: &Path) -> String {
     let name = path.file_name().expect("a case is a file");
     let text = std::fs::read_to_string(path).expect("a case is text");
-    let loaded = load(&[Source { path: name.into(), text }], &Constants::new());
-    loaded.problems.iter().map(|problem| format!("{problem}\n")).collect()
+    let sources = [Source { path: name.into(), text }];
+    let loaded = load(&sources, &Constants::new());
+    let bounds = Bounds { retention: Span::from_secs(7 * 24 * 60 * 60), series_max: 20_000, silent: Vec::new() };
+    let warnings = lint(&sources, &loaded.rules, &bounds).into_iter().map(|warning| warning.problem);
+    loaded.problems.iter().cloned().chain(warnings).map(|problem| format!("{problem}\n")).collect()
 }
 
 #[test]

@@ -91,11 +91,11 @@ fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at:
 fn ranking(labels: &BTreeMap<Box<str>, (u64, u128)>, measure: Option<&MeasureRef>, n: usize) -> Vec<Ranked> {
     let amount = |(calls, sum): &(u64, u128)| measure.map_or(u128::from(*calls), |_| *sum);
     let whole: u128 = labels.values().map(amount).sum();
-    let mut ranked: Vec<_> = labels.iter().filter(|(label, _)| label.as_ref() != OTHER).collect();
+    let mut ranked: Vec<_> = labels.iter().map(|(label, sums)| (label.as_ref(), sums)).filter(|(label, _)| *label != OTHER).collect();
     // By label where they are equal, which is the order they come in.
     ranked.sort_by_key(|(_, sums)| std::cmp::Reverse(amount(sums)));
-    let one = |(label, sums): (&Box<str>, &(u64, u128))| Ranked {
-        label: label.to_string(),
+    let one = |(label, sums): (&str, &(u64, u128))| Ranked {
+        label: label.to_owned(),
         value: amount(sums) as f64 * measure.map_or(1.0, MeasureRef::step),
         share: if whole > 0 { amount(sums) as f64 / whole as f64 } else { 0.0 },
         calls: sums.0,

@@ -265,7 +265,7 @@ mod tests {
         for at in 0..8 * HOUR {
             // One call in a hundred, by chance (a linear congruential generator).
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let events = f64::from(u8::from((rng >> 33) % 10 == 0));
+            let events = f64::from(u8::from((rng >> 33).is_multiple_of(10)));
             let mut parent = None;
             for baseline in &mut chain {
                 baseline.pass(at, false);
