@@ -285,6 +285,23 @@ fn calls_of_ones_own_are_read_from_a_file_and_in_place_beside_generated_ones() {
 }
 
 #[test]
+fn the_end_of_generated_traffic_is_no_news_and_a_silence_is() {
+    let folder = Folder::new("");
+    let rule = "rule(#{ name: \"calls\", watch: #{ calls: volume(\"1m\"), lately: volume(\"30m\") } });\n\
+                fn check(w) { if w.calls.value == 0 && w.lately.value > 100 { fire(\"none\") } }\n";
+    folder.write("rules/calls.rhai", rule).write(
+        "rules/calls.test.toml",
+        &[
+            test("the end", "traffic = [\"60 calls/min for 1h\"]\nalerts = \"none\""),
+            test("a silence", "traffic = [\"60 calls/min for 1h; then for 10m silence\"]\n[[test.alert]]\nfires = \"1h1m..1h2m\"\nends = \"never\""),
+        ]
+        .concat(),
+    );
+    let said = folder.test("rules/calls.rhai");
+    assert_eq!(said.code, 0, "{}", said.text);
+}
+
+#[test]
 fn the_shipped_rules_pass_their_own_tests() {
     let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../rules/library");
     let said = run(&library, ".");

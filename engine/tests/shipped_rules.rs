@@ -13,6 +13,8 @@ use streamgauge::source::Envelope;
 
 const HOUR_MS: i64 = 3_600_000;
 const MINUTE_MS: i64 = 60_000;
+/// Before an incident: groups learn by themselves from their third hour on.
+const QUIET_MS: i64 = 4 * HOUR_MS;
 
 /// Everything that the shipped rules say about `hours` of `traffic`.
 fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
@@ -40,33 +42,43 @@ fn healthy(seed: u64, calls_per_second: f64) -> Traffic {
     Traffic { seed, calls_per_second, base, ..Traffic::default() }
 }
 
-fn broken(traffic: &Traffic, effect: Effect) -> Traffic {
-    let (from_ms, to_ms) = (traffic.start_ms + HOUR_MS, traffic.start_ms + HOUR_MS + 20 * MINUTE_MS);
-    let scope = Scope { stage: Some("extraction".into()), provider: Some("anthropic".into()), model: Some("claude-haiku-4-5".into()) };
+fn broken(traffic: &Traffic, stage: &str, effect: Effect) -> Traffic {
+    let (from_ms, to_ms) = (traffic.start_ms + QUIET_MS, traffic.start_ms + QUIET_MS + 20 * MINUTE_MS);
+    let scope = Scope { stage: Some(stage.into()), provider: Some("anthropic".into()), model: Some("claude-haiku-4-5".into()) };
     Traffic { incidents: vec![Incident { from_ms, to_ms, scope, effect }], ..traffic.clone() }
 }
 
 #[test]
 fn each_shipped_rule_fires_on_its_incident_for_the_right_group_and_ends_after_it() {
-    for (rule, effect, group) in [
-        ("fallback-rate", Effect::Fallback(0.9), vec!["extraction"]),
-        ("retry-rate", Effect::Retry(0.9), vec!["anthropic", "claude-haiku-4-5"]),
-        ("invalid-json-rate", Effect::InvalidJson(0.3), vec!["extraction", "anthropic", "claude-haiku-4-5"]),
+    let model = |stage| vec![stage, "anthropic", "claude-haiku-4-5"];
+    for (rule, stage, effect, group, beside) in [
+        // An attempt more is time more.
+        ("fallback-rate", "extraction", Effect::Fallback(0.9), vec!["extraction"], "latency"),
+        ("retry-rate", "extraction", Effect::Retry(0.9), vec!["anthropic", "claude-haiku-4-5"], "latency"),
+        ("invalid-json-rate", "extraction", Effect::InvalidJson(0.3), model("extraction"), ""),
+        ("errors", "extraction", Effect::Error(0.3), model("extraction"), ""),
+        // Where answers were to be JSON, these are no JSON either, and that is told, too.
+        ("truncation", "synthesis", Effect::Truncated(0.3), model("synthesis"), ""),
+        ("refusals", "synthesis", Effect::Refused(0.3), model("synthesis"), ""),
+        ("empty-answers", "synthesis", Effect::Empty(0.3), model("synthesis"), ""),
+        ("latency", "synthesis", Effect::Slow(3.0), model("synthesis"), ""),
     ] {
         let seed = 11;
-        let traffic = broken(&healthy(seed, 20.0), effect);
-        let told = notifications(&traffic, 3);
+        let traffic = broken(&healthy(seed, 20.0), stage, effect);
+        let mut told = notifications(&traffic, 6);
+        told.retain(|notification| notification.rule != beside);
         let said: Vec<_> =
             told.iter().map(|n| (n.rule.as_str(), n.reason, n.group.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>())).collect();
         assert_eq!(said, [(rule, Reason::Fired, group.clone()), (rule, Reason::Resolved, group)], "seed {seed}");
-        let minutes = |at: Timestamp| (at.millis() - traffic.start_ms - HOUR_MS) / MINUTE_MS;
+        let minutes = |at: Timestamp| (at.millis() - traffic.start_ms - QUIET_MS) / MINUTE_MS;
         assert!((0..10).contains(&minutes(told[0].at)), "{rule} fired {} minutes after the first bad call, seed {seed}", minutes(told[0].at));
         assert!((20..32).contains(&minutes(told[1].at)), "{rule} ended {} minutes after the first bad call, seed {seed}", minutes(told[1].at));
-        assert!(!told[0].examples.is_empty(), "{rule} names calls that show the trouble");
+        // Calls are named for signals alone.
+        assert!(rule == "latency" || !told[0].examples.is_empty(), "{rule} names calls that show the trouble");
     }
 }
 
-/// Three rules over some forty groups and their roll-ups, from the first call on.
+/// Eleven rules over some thirty groups and their roll-ups, from the first call on.
 #[test]
 fn healthy_days_stay_within_the_budget_of_one_false_alarm_a_day() {
     let seeds = [1, 2, 3];
@@ -79,5 +91,5 @@ fn healthy_days_stay_within_the_budget_of_one_false_alarm_a_day() {
 #[test]
 fn the_shipped_rules_are_silent_in_traffic_too_low_to_say_anything() {
     let seed = 5;
-    assert_eq!(notifications(&broken(&healthy(seed, 0.2), Effect::InvalidJson(0.5)), 3), [], "seed {seed}");
+    assert_eq!(notifications(&broken(&healthy(seed, 0.2), "extraction", Effect::InvalidJson(0.5)), 6), [], "seed {seed}");
 }

@@ -16,7 +16,37 @@ macro_rules! shipped {
     };
 }
 
-const SHIPPED: [Shipped; 3] = shipped!["basics" / "fallback-rate", "basics" / "invalid-json-rate", "basics" / "retry-rate"];
+const SHIPPED: [Shipped; 29] = shipped![
+    "basics" / "fallback-rate",
+    "basics" / "retry-rate",
+    "basics" / "invalid-json-rate",
+    "basics" / "schema-violations",
+    "basics" / "errors",
+    "basics" / "truncation",
+    "basics" / "refusals",
+    "basics" / "empty-answers",
+    "basics" / "latency",
+    "basics" / "volume",
+    "basics" / "cost",
+    "memory-layer" / "retrieval-misses",
+    "memory-layer" / "retrieval-relevance",
+    "memory-layer" / "retrieval-latency",
+    "memory-layer" / "retrieval-cost",
+    "memory-layer" / "retrieval-failures",
+    "memory-layer" / "synthesis-context",
+    "memory-layer" / "synthesis-latency",
+    "memory-layer" / "synthesis-cost",
+    "memory-layer" / "extraction-schema",
+    "memory-layer" / "extraction-duplicates",
+    "memory-layer" / "extraction-write-latency",
+    "memory-layer" / "extraction-write-failures",
+    "memory-layer" / "orchestration-latency",
+    "memory-layer" / "orchestration-routing",
+    "memory-layer" / "orchestration-fallbacks",
+    "memory-layer" / "orchestration-rate-limits",
+    "memory-layer" / "orchestration-model-cost",
+    "memory-layer" / "user-cost",
+];
 
 /// A name that is neither a pack nor a rule of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

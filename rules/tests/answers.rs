@@ -341,21 +341,44 @@ fn the_set_is_shared_between_threads() {
     });
 }
 
+/// By name.
+const BASICS: [&str; 11] = [
+    "cost",
+    "empty-answers",
+    "errors",
+    "fallback-rate",
+    "invalid-json-rate",
+    "latency",
+    "refusals",
+    "retry-rate",
+    "schema-violations",
+    "truncation",
+    "volume",
+];
+
 #[test]
 fn shipped_rules_load_like_any_other() {
     let names = |names: &[&str]| library(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     let sources = names(&["basics", "retry-rate"]).expect("both are known");
-    assert_eq!(sources.len(), 3);
+    assert_eq!(sources.len(), 11);
     let loaded = load(&sources, &Constants::new());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let specs = loaded.rules.specs();
-    assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), ["fallback-rate", "invalid-json-rate", "retry-rate"]);
+    assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), BASICS);
     assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 1, "shipped rules cost nothing per call");
+    let both = load(&names(&["basics", "memory-layer"]).expect("both are known"), &Constants::new());
+    assert!(both.problems.is_empty(), "{:?}", both.problems);
+    let specs = both.rules.specs();
+    assert_eq!(specs.len(), 29);
+    let known = |name: &String| specs.iter().any(|spec| spec.rule.name == *name);
+    for spec in &specs {
+        assert!(spec.rule.inhibit_by.iter().all(known), "{} is no consequence of a rule that is not there", spec.rule.name);
+        assert!(!spec.rule.summary.is_empty() && spec.rule.channel.is_none(), "{}", spec.rule.name);
+    }
     let unknown = names(&["basic"]).expect_err("there is no such pack");
-    assert_eq!(
-        unknown.to_string(),
-        "find `basic` in the rule library\nhint: did you mean `basics`? known: basics, fallback-rate, invalid-json-rate, retry-rate"
-    );
+    let said = unknown.to_string();
+    let expected = "find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, fallback-rate, retry-rate, ";
+    assert!(said.starts_with(expected), "{said}");
 }
 
 #[test]

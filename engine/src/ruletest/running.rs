@@ -7,6 +7,7 @@ use crate::message;
 use crate::replay::Replay;
 use crate::source::{BATCH_MAX, Envelope};
 use machine::{Input, Notification, Reason};
+use model::plan::TICK;
 use model::{Span, Timestamp};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub(super) fn run(test: &Test, inspector: Arc<Inspector>) -> Result<Came, String
         play.batch.push(Envelope { sequence: play.sequence, stamp, payload: log.into() });
     }
     play.fold()?;
-    play.elapse(traffic.end.max(play.now) + SETTLE);
+    let end = traffic.end.max(play.now);
+    play.elapse(end + SETTLE);
     let ledger = play.replay.machine().ledger();
     let failed = ledger.script_failures.values().map(|calls| format!("fn applies(log) or fn signals(log) failed on {calls} calls"));
     let failed = failed.chain(ledger.check_failures.values().map(|checks| format!("fn check(w) failed {checks} times")));
@@ -70,6 +72,9 @@ pub(super) fn run(test: &Test, inspector: Arc<Inspector>) -> Result<Came, String
     let Play { mut told, sequence, .. } = play;
     // Environments are told one after the other; people go by the time.
     told.sort_by_key(|notification| notification.at);
+    if !test.streams.is_empty() {
+        forget_the_end(&mut told, end);
+    }
     Ok(Came { alerts: alerts(&told, traffic.start), messages: messages(told, traffic.start), calls: sequence, failures })
 }
 
@@ -106,6 +111,14 @@ impl Play {
             }
         }
     }
+}
+
+/// Takes out alerts that fire after the tick in which generated traffic ends: they say that the test is over, as a volume would. A silence that is to be
+/// noticed is a phase of its own.
+fn forget_the_end(told: &mut Vec<Notification>, end: Timestamp) {
+    let later = |notification: &&Notification| notification.reason == Reason::Fired && notification.at.since(end) > TICK;
+    let after: Vec<_> = told.iter().filter(later).map(|notification| notification.alert_id.clone()).collect();
+    told.retain(|notification| !after.contains(&notification.alert_id));
 }
 
 fn alerts(told: &[Notification], start: Timestamp) -> Vec<Alert> {

@@ -160,10 +160,11 @@ const GOOD: &str = "rule(#{ name: \"slow-answers\", watch: quantile(\"latency_ms
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_rule_is_named_with_its_place_and_stops_no_other() {
     let nats = Nats::start().await;
-    let setup = Setup::new(&nats).rule("bad.rhai", BAD_SIGNAL).rule("worse.rhai", BAD_SYNTAX).rule("good.rhai", GOOD);
+    let setup = Setup::new(&nats).set("rules.library", "[\"retry-rate\"]");
+    let setup = setup.rule("bad.rhai", BAD_SIGNAL).rule("worse.rhai", BAD_SYNTAX).rule("good.rhai", GOOD);
     let rules = setup.path("rules").display().to_string();
     let engine = setup.start().await;
-    assert_eq!(engine.status().await["rules"], serde_json::json!(["fallback-rate", "invalid-json-rate", "retry-rate", "slow-answers"]));
+    assert_eq!(engine.status().await["rules"], serde_json::json!(["retry-rate", "slow-answers"]));
     let log = setup.log();
     assert!(log.contains(&format!("{rules}/bad.rhai:1:35: unknown signal `fallbak`\nhint: did you mean `fallback`?")), "{log}");
     assert!(log.contains(&format!("{rules}/worse.rhai:4:5: ")), "{log}");
@@ -178,28 +179,34 @@ rules/worse.rhai:4:5: expected `,` to separate the items of this object map lite
  4 |     watch: rate(\"fallback\", \"5m\"),
    |     ^
 hint: a comma is missing before it, or a bracket further up is not closed
-fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
-invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
 slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
 2 problems
 ";
-    folder.check("check", 1, expected).await;
-    let said = folder.run("check --json", "").await;
+    folder.check("check --set rules.library=[\"retry-rate\"]", 1, expected).await;
+    let said = folder.run("check --json --set rules.library=[\"retry-rate\"]", "").await;
     let answer: serde_json::Value = serde_json::from_str(&said.text).expect("the answer is JSON");
     assert_eq!((said.code, &answer["ok"], answer["problems"].as_array().map(Vec::len)), (1, &false.into(), Some(2)), "{answer:#}");
-    assert_eq!(answer["rules"].as_array().map(Vec::len), Some(4), "{answer:#}");
+    assert_eq!(answer["rules"].as_array().map(Vec::len), Some(2), "{answer:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn check_lists_the_rules_when_all_is_well() {
     let folder = Folder::new(&[("rules/good.rhai", GOOD)]);
     let expected = "
+cost                         warning   mean of cost_usd over 15m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+empty-answers                warning   empty rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+errors                       critical  error rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 fallback-rate                warning   fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
 invalid-json-rate            critical  invalid_json rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+latency                      warning   p95 of latency_ms over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+refusals                     warning   refused rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
+schema-violations            critical  schema_invalid rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
-all well: 4 rules
+truncation                   warning   truncated rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+volume                       warning   calls over 5m, calls over 6h by environment, stage; fires by its own check, outside the alarm budget
+all well: 12 rules
 ";
     folder.check("check", 0, expected).await;
     let said = folder.run("check --json --set rules.library=[]", "").await;
@@ -312,12 +319,10 @@ hint: check schemas.*.file
     let folder = Folder::new(&[("streamgauge.toml", toml), ("facts.json", "{\"type\": \"objekt\"}")]);
     let said = folder.run("check --set rules.library=[]", "").await;
     assert!(said.code == 1 && said.text.starts_with("cannot compile schema `facts` at /type: "), "{said:?}");
-    let expected = "
-rules.library: cannot find `basic` in the rule library
-hint: did you mean `basics`? known: basics, fallback-rate, invalid-json-rate, retry-rate
-1 problem
-";
-    Folder::new(&[]).check("check --set rules.library=[\"basic\"]", 1, expected).await;
+    let said = Folder::new(&[]).run("check --set rules.library=[\"basic\"]", "").await;
+    let expected =
+        "rules.library: cannot find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, fallback-rate, ";
+    assert!(said.code == 1 && said.text.starts_with(expected), "{said:?}");
 }
 
 fn log(id: &str) -> String {
