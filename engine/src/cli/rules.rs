@@ -87,13 +87,13 @@ fn as_text(known: &Known, packs: &[(&str, Vec<&str>)]) {
     }
     let shipped = |name: &str| packs.iter().any(|(_, rules)| rules.contains(&name));
     let named = |name: &str| known.rules.iter().find(|listed| listed.says.name == name);
-    for (pack, rules) in packs {
-        say(format!("{pack}, shipped"));
-        for name in rules {
-            match named(name) {
-                Some(listed) => show_rule(listed, known.unasked.is_none()),
-                None => say(format!("  {name}: off; rules.library can name it")),
-            }
+    for (at, (pack, rules)) in packs.iter().enumerate() {
+        let (on, off): (Vec<&str>, Vec<&str>) = rules.iter().copied().partition(|name| named(name).is_some());
+        let all_off = if on.is_empty() { ": off; rules.library can name it, or rules of it" } else { "" };
+        say(format!("{}{pack}, shipped{all_off}", if at > 0 { "\n" } else { "" }));
+        on.into_iter().filter_map(named).for_each(|listed| show_rule(listed, known.unasked.is_none()));
+        if !off.is_empty() {
+            say(format!("  off: {}", off.join(", ")));
         }
     }
     let own: Vec<_> = known.rules.iter().filter(|listed| !shipped(&listed.says.name)).collect();

@@ -265,8 +265,10 @@ basics, shipped
   fallback-rate  warning
     Another provider or model than the one asked for answers more often than usual.
     fallback rate over 5m by environment, stage; fires by drift from what it learns, within the shared 1 per day
-  invalid-json-rate: off; rules.library can name it
-  retry-rate: off; rules.library can name it
+  off: retry-rate, invalid-json-rate, schema-violations, errors, truncation, refusals, empty-answers, latency, volume, cost
+
+memory-layer, shipped: off; rules.library can name it, or rules of it
+  off: retrieval-misses, retrieval-relevance, retrieval-latency, retrieval-cost, retrieval-failures, synthesis-context, synthesis-latency, synthesis-cost, extraction-schema, extraction-duplicates, extraction-write-latency, extraction-write-failures, orchestration-latency, orchestration-routing, orchestration-fallbacks, orchestration-rate-limits, orchestration-model-cost, user-cost
 
 your own
   slow-answers  warning
@@ -283,7 +285,7 @@ files that give no rule
     let engine = setup.start().await;
     let text = Said::of(&setup.run(&["rules"]).await).text;
     let since = format!("    {rules}/good.rhai, runs since 20");
-    for part in ["no calls yet", &since, "retry-rate: off", "files that give no rule", "unknown signal `fallbak`"] {
+    for part in ["no calls yet", &since, "  off: ", "files that give no rule", "unknown signal `fallbak`"] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     let mut publishing = crate::publishing::Publishing::new(&nats).await;

@@ -37,6 +37,8 @@ impl Setup {
             Self { store: store.clone(), http: format!("127.0.0.1:{port}"), folder, sets: Vec::new(), envs: Vec::new(), args: Vec::new() };
         setup = setup.set("nats.url", &nats.url).set("http.listen", &format!("127.0.0.1:{port}"));
         let (store, rules) = (store.display().to_string(), rules.display().to_string());
+        // Three rules that say nothing of healthy calls, slow ones and silence; a test of others names them.
+        let setup = setup.set("rules.library", r#"["fallback-rate", "invalid-json-rate", "retry-rate"]"#);
         setup.set("store.path", &store).set("rules.path", &rules)
     }
 
