@@ -2,7 +2,7 @@
 //!
 //! `deploy/bench-rules` runs it. Everything is on one thread and in its CPU time, through the same `Inspector` and `Replay` as in production; the
 //! configurations of a table take turns within each round, so that all of them meet the same machine. Figures are medians of the rounds, with the
-//! smallest and the greatest. `-- --write FOLDER` measures nothing and writes the calls, incidents and rules of a back-test.
+//! smallest and the greatest. `-- --write FOLDER` measures nothing and writes the calls and incidents of a back-test.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's answer")]
 

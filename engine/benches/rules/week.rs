@@ -61,7 +61,7 @@ impl Week {
             incident(0, "fallback-rate", Some(2), None, 0.75, |chances: &mut Chances| chances.fallback = 0.12),
             incident(1, "invalid-json-rate", Some(0), Some(1), 1.0, |chances: &mut Chances| chances.invalid_json = 0.1),
             incident(2, "retry-rate", None, Some(2), 0.75, |chances: &mut Chances| chances.retry = 0.12),
-            incident(3, "truncated-rate", Some(3), Some(0), 0.5, |chances: &mut Chances| chances.truncated = 0.15),
+            incident(3, "truncation", Some(3), Some(0), 0.5, |chances: &mut Chances| chances.truncated = 0.15),
         ];
         Self { seed, calls, hours, incidents }
     }
@@ -153,14 +153,6 @@ impl Week {
             );
         }
         std::fs::write(folder.join("incidents.toml"), incidents)?;
-        let rules = folder.join("rules");
-        std::fs::create_dir_all(&rules)?;
-        std::fs::write(rules.join("truncated-rate.rhai"), TRUNCATED)?;
         Ok(bytes)
     }
 }
-
-/// The shipped pack has a rule for each of the other incidents.
-const TRUNCATED: &str = r#"// Answers are cut at the token limit more often than usual.
-rule(#{ name: "truncated-rate", watch: rate("truncated", "5m"), group_by: ["stage", "provider"] });
-"#;
