@@ -548,7 +548,9 @@ impl Daemon {
     /// its snapshot, and would count it a second time beside the minutes that hold it already.
     async fn roll_up(&self, position: u64) -> Result<(), Fault> {
         let clocks: Vec<_> = self.machine.clocks().map(|(name, clock)| (name.to_owned(), clock)).collect();
-        let (retention, before, most) = (self.retention.max(self.machine.plan().reach()), now() - self.retention, self.store_max);
+        // A restart puts windows together from the store, and a long one begins on a whole hour.
+        let reach = Span::from_millis(self.machine.plan().reach().millis() + 3_600_000);
+        let (retention, before, most) = (self.retention.max(reach), now() - self.retention, self.store_max);
         self.store
             .send(move |db| {
                 if db.position()? != Some(position) {

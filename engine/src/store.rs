@@ -290,7 +290,7 @@ impl Db {
             let sql = "INSERT INTO outbox (id, route, body, planned_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
             transaction.execute(sql, params![notification.id, route, body, now.millis()])?;
         }
-        let (state, stage) = if notification.reason == machine::Reason::Fired { ("firing", 0) } else { ("resolved", 1) };
+        let (state, stage) = if notification.reason.ends() { ("resolved", 1) } else { ("firing", 0) };
         let sql = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO UPDATE SET
             state = excluded.state, stage = excluded.stage, changed = excluded.changed, body = excluded.body WHERE excluded.stage > stage";
         transaction.execute(sql, params![notification.alert_id, state, stage, notification.began.millis(), notification.at.millis(), body])?;
@@ -522,6 +522,28 @@ mod tests {
         assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("3"));
         assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
         db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");
+    }
+
+    #[test]
+    fn an_alert_that_is_told_again_still_fires_and_ends_once() {
+        let told = |reason: &str, at: &str| -> Notification {
+            let body = serde_json::json!({ "id": format!("1-{reason}"), "reason": reason, "at": at, "alert_id": "1", "rule": "r", "severity": "warning",
+                "environment": "e", "group": [], "summary": "x", "observed": [], "began": at, "fired": at, "worst": null, "examples": [], "labels": [],
+                "actions": [], "owner": null, "hit": [], "channel": null, "runbook": null });
+            serde_json::from_value(body).expect("it is a notification")
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut db = Db::open(folder.path()).expect("it opens");
+        for (reason, at_text, state) in [
+            ("fired", "2026-11-22T10:00:00Z", "firing"),
+            ("repeated", "2026-11-22T14:00:00Z", "firing"),
+            ("resolved", "2026-11-22T15:00:00Z", "resolved"),
+        ] {
+            db.plan(&told(reason, at_text), &[], at(at_text)).expect("it is planned");
+            let alerts = db.alerts(10).expect("it reads");
+            assert_eq!(alerts.iter().map(|(state, _)| state.as_str()).collect::<Vec<_>>(), [state], "{reason}");
+        }
+        assert!(db.firing().expect("it reads").is_empty());
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn mistakes_in_a_test_file_are_all_named_with_place_and_way_out() {
         "[[test]]\nname = \"a\"\ntrafic = [\"60 calls/min for 3h\"]\nalerts = \"none\"\n\
          [[test]]\nname = \"a\"\ntraffic = [\"60 calls/min, 1% fallbak\"]\n\
          [[test]]\nname = \"b\"\ntraffic = [{ calls = \"60 calls/min for 1h\", logs = {} }]\nalerts = \"some\"\n\
-         [[test]]\nname = \"c\"\ncalls = \"nowhere.jsonl\"\n[[test.alert]]\nfires = \"2h..1h\"\nseverity = \"criticl\"\nlabels = { team = \"memory\" }\n",
+         [[test]]\nname = \"c\"\ncalls = \"nowhere.jsonl\"\n[[test.alert]]\nfires = \"2h..1h\"\nseverity = \"criticl\"\nlables = { team = \"memory\" }\n",
     );
     folder.check(
         "",
@@ -175,8 +175,8 @@ rules/falls.rhai
   hint: times are counted from the start: \"3h..3h10m\", or \"3h\" for exactly then
   rules/falls.test.toml:17:12: `test[3].alert[0].severity` is none: `criticl`
   hint: did you mean `critical`? known: info, warning, critical
-  rules/falls.test.toml:18:1: `test[3].alert[0].labels` is not available in this version
-  hint: remove it; known: fires, ends, rule, environment, summary, group, severity
+  rules/falls.test.toml:18:1: unknown key `test[3].alert[0].lables`
+  hint: did you mean `labels`? known: fires, ends, rule, environment, summary, group, severity, labels
 0 tests: 0 passed; 1 file with mistakes
 ",
     );

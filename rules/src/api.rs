@@ -374,7 +374,6 @@ pub fn limits() -> Vec<Limit> {
         limit("variables at one time", count(sandbox::VARIABLES_MAX)),
         limit("functions in a file, closures included", count(sandbox::FUNCTIONS_MAX)),
         limit("a file", kib(load::FILE_MAX_BYTES)),
-        limit("regular expressions of one rule", count(pattern::PATTERNS_MAX)),
         limit("text that one run of a function has matched", format!("{} MiB", pattern::MATCHED_MAX_BYTES >> 20)),
         limit("a window", watch::WINDOW_MAX.to_string()),
         limit("a window that has a `previous`", load::PREVIOUS_MAX.to_string()),

@@ -115,7 +115,7 @@ impl Looking<'_> {
             self.warn(
                 place,
                 message,
-                "a restart puts a window together from what is stored: raise store.retention, or take a shorter window".to_owned(),
+                "what its windows hold is kept for as long as they reach: raise store.retention to say so, or take a shorter window".to_owned(),
             );
         }
     }

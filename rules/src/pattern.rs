@@ -9,8 +9,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-/// Patterns that one rule may use; they are written in its file, so more are made up while it runs.
-pub(crate) const PATTERNS_MAX: usize = 100;
+/// Compiled patterns that are kept for one rule: those of its file. Patterns that it makes up beyond them are compiled each time, and count as if all
+/// were: what a rule answers must not depend on which calls came before.
+const KEPT_MAX: usize = 100;
+/// What using a pattern counts as, for each KiB of it, beside the text: compiling it may be part of it.
+const COMPILED_BYTES: usize = 2 << 10;
 /// Of one compiled pattern: what the crate takes for any that a person writes, a hundred times over.
 const SIZE_MAX_BYTES: usize = 1 << 20;
 /// Text that one run of a function may have matched, times the size of its patterns in KiB: operations do not count what a pattern does, and each
@@ -39,7 +42,7 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     fn matches(&self, text: &str) -> Result<bool, Refusal> {
-        spend(text.len().saturating_mul(self.size_kib))?;
+        spend(text.len().saturating_add(COMPILED_BYTES).saturating_mul(self.size_kib))?;
         Ok(self.regex.is_match(text))
     }
 }
@@ -50,7 +53,9 @@ fn spend(bytes: usize) -> Result<(), Refusal> {
     MATCHED.set(MATCHED.get().saturating_add(bytes));
     if MATCHED.get() > MATCHED_MAX_BYTES {
         let refusal = Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20));
-        return Err(refusal.hint("text counts once for each KiB that its pattern takes: repetitions like {100} and classes like \\w are large"));
+        return Err(refusal.hint(
+            "text, and 2 KiB for each use, count once for each KiB that the pattern takes: repetitions like {100} and classes like \\w are large",
+        ));
     }
     Ok(())
 }
@@ -58,16 +63,8 @@ fn spend(bytes: usize) -> Result<(), Refusal> {
 pub(crate) fn register(engine: &mut Engine) {
     let known: RwLock<HashMap<ImmutableString, Pattern>> = RwLock::default();
     engine.register_fn("matches", move |text: ImmutableString, pattern: ImmutableString| -> Result<bool, Box<EvalAltResult>> {
-        let full = {
-            let known = known.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(pattern) = known.get(&pattern) {
-                return Ok(pattern.matches(&text)?);
-            }
-            known.len() >= PATTERNS_MAX
-        };
-        if full {
-            let refusal = Refusal::new(format!("more than {PATTERNS_MAX} patterns in one rule"));
-            return Err(refusal.hint("write patterns out instead of making them up from calls").into());
+        if let Some(pattern) = known.read().unwrap_or_else(PoisonError::into_inner).get(&pattern) {
+            return Ok(pattern.matches(&text)?);
         }
         // A script may catch what is said here and go on; then it compiles nothing more.
         spend(0)?;
@@ -78,8 +75,12 @@ pub(crate) fn register(engine: &mut Engine) {
                 return Err(refusal.into());
             }
         };
+        let matches = compiled.matches(&text)?;
         let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(known.entry(pattern).or_insert(compiled).matches(&text)?)
+        if known.len() < KEPT_MAX {
+            known.insert(pattern, compiled);
+        }
+        Ok(matches)
     });
     engine.register_fn("matches", |_: (), _: ImmutableString| false);
 }

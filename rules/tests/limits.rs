@@ -133,7 +133,7 @@ fn patterns_that_never_end_elsewhere_are_matched_in_linear_time_or_refused() {
     ends("loop { try { \"a\".matches(\"a{1000}\" + \"{1000}\"); } catch { } }", "used up its budget");
     ends("let i = 0; loop { i += 1; try { \"a\".matches(`(a{100}){${i}}`); } catch { } }", "used up its budget");
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
-    ends("let i = 0; loop { i += 1; \"a\".matches(`a${i}`); }", "more than 100 patterns in one rule");
+    ends("let i = 0; loop { i += 1; \"a\".matches(`a${i}`); }", "more than 8 MiB of text are matched in one run");
     ends("let s = \"\"; s.pad(200000, 'a'); loop { s.matches(\"(a+)+$\"); }", "of text are matched in one run");
 }
 

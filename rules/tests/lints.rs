@@ -31,7 +31,7 @@ fn each_lint_says_where_and_what_to_do() {
         (
             "rule(#{ name: \"r\",\n  watch: #{ a: rate(\"error\", \"5m\"), b: rate(\"retry\", \"2h\") } });".to_owned(),
             "r.rhai:2:54: the window of 2h is longer than store.retention, 1h\n\
-             hint: a restart puts a window together from what is stored: raise store.retention, or take a shorter window\n",
+             hint: what its windows hold is kept for as long as they reach: raise store.retention to say so, or take a shorter window\n",
         ),
         (
             "rule(#{ name: \"r\", watch: rate(\"error\", \"5m\"),\n  group_by: [\"stage\", \"user_id\", \"memory.requestId\"] });".to_owned(),

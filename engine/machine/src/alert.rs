@@ -98,6 +98,8 @@ pub(crate) enum Next {
     Begin,
     BeginAndFire,
     Stay,
+    /// It still holds, and is told again.
+    Repeat,
     Fire,
     /// The condition is gone; it still counts as firing for a while.
     Clearing,
@@ -131,6 +133,7 @@ pub(crate) fn next(alert: Option<&Alert>, condition: &Condition, rule: &Rule, at
         (State::Firing { clear: None, .. }, Some(false)) => Next::Clearing,
         (State::Firing { clear: Some(since), .. }, Some(false)) if at.since(since) >= rule.keep_firing => Next::End(Reason::Resolved),
         (State::Firing { clear: Some(_), .. }, Some(true)) => Next::Again,
+        (State::Firing { clear: None, told, .. }, Some(true)) if rule.repeat.is_some_and(|repeat| at.since(told) >= repeat) => Next::Repeat,
         (State::Firing { .. }, None) if at.since(alert.heard) > QUIET_MAX => Next::End(Reason::WentQuiet),
         (State::Firing { .. }, _) => Next::Stay,
     }
@@ -179,6 +182,22 @@ mod tests {
         ] {
             let alert = state.map(|state| alert(state, 100));
             assert_eq!(next(alert.as_ref(), &condition, &held, at(when)), expected, "{state:?} {condition:?} at {when}");
+        }
+    }
+
+    #[test]
+    fn an_alert_is_told_again_while_its_condition_holds_and_not_while_it_ends() {
+        let repeated = Rule { repeat: Some(Span::from_secs(600)), ..rule(0, 60, NoData::Keep) };
+        let told = |clear| Some(alert(State::Firing { since: at(100), clear, told: at(200) }, 700));
+        for (alert, condition, when, expected) in [
+            (told(None), breach(), 790, Next::Stay),
+            (told(None), breach(), 800, Next::Repeat),
+            (told(None), Condition::Unknown, 800, Next::Stay),
+            (told(None), Condition::Clear, 800, Next::Clearing),
+            (told(Some(at(780))), breach(), 800, Next::Again),
+            (told(Some(at(780))), Condition::Clear, 800, Next::Stay),
+        ] {
+            assert_eq!(next(alert.as_ref(), &condition, &repeated, at(when)), expected, "{condition:?} at {when}");
         }
     }
 

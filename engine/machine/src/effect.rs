@@ -111,6 +111,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the alert is over with it.
+    pub fn ends(self) -> bool {
+        !matches!(self, Self::Fired | Self::Repeated)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Fired => "fired",

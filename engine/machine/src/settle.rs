@@ -1,4 +1,5 @@
-//! From closed ticks to alerts: rules look at their groups, answers come in, and alerts change in (tick, rule, group) order.
+//! From closed ticks to alerts: rules look at their groups, answers come in, and alerts change in (tick, rule, group) order, those of
+//! rules that are a consequence of others after the others.
 //!
 //! Rules that fire by their range are decided at once; a rule's own `check` is asked for and answered later. No alert of a tick changes before all
 //! rules of that tick have answered, so the order of answers does not matter, and folding goes on meanwhile. Ticks that close meanwhile cannot know
@@ -272,15 +273,13 @@ impl Environment {
         }
         let tell = |alert: &Alert, reason| Effect::Notify(notification(rule, &self.name, &labels, alert, reason, at));
         match step {
-            Next::Nothing | Next::Begin => {}
-            Next::Stay => {
-                if let State::Firing { told, .. } = &mut alert.state
-                    && rule.repeat.is_some_and(|repeat| at.since(*told) >= repeat)
-                {
+            Next::Nothing | Next::Begin | Next::Stay => {}
+            Next::Repeat => {
+                if let State::Firing { told, .. } = &mut alert.state {
                     *told = at;
-                    alert.repeats += 1;
-                    effects.push(tell(alert, Reason::Repeated));
                 }
+                alert.repeats += 1;
+                effects.push(tell(alert, Reason::Repeated));
             }
             Next::BeginAndFire | Next::Fire => {
                 alert.state = State::Firing { since: at, clear: None, told: at };

@@ -202,6 +202,47 @@ fn when_checks_are_answered_changes_nothing() {
 }
 
 #[test]
+fn a_consequence_is_not_told_while_its_cause_fires_for_the_same_labels() {
+    // Both rules see errors; the second names the first as its cause. Stage a breaks, and stage b only by the second rule's lower limit.
+    let mut consequence = rule("also", &[Key::Stage, Key::Model], vec![expect(0.0, 0.1, watch("w", rate(Signal::Error), 60))]);
+    consequence.rule.inhibit_by = vec!["errors".to_owned(), "of another set".to_owned()];
+    let script = "
+        1s stage=a error x20
+        1s stage=b error x5
+        1s stage=b x25
+        11s stage=a
+        12s stage=b error x9";
+    let mut play = Play::new(plan(vec![consequence.clone(), errors()]));
+    play.play(script);
+    let fired = |play: &Play| -> Vec<String> {
+        let fired = play.lines.iter().filter_map(|line| line.split(": ").next()?.split_once(" fired ").map(|(_, whom)| whom.to_owned()));
+        fired.collect()
+    };
+    assert_eq!(fired(&play), ["errors[a]"], "{:?}", play.lines);
+    // Without its cause it tells of itself.
+    consequence.rule.inhibit_by.clear();
+    let mut alone = Play::new(plan(vec![consequence, errors()]));
+    alone.play(script);
+    assert!(fired(&alone).iter().any(|whom| whom.starts_with("also")), "{:?}", alone.lines);
+}
+
+#[test]
+fn a_rule_looks_as_often_as_it_says_and_tells_again_as_often_as_it_says() {
+    let mut seldom = any_check();
+    (seldom.rule.every, seldom.rule.repeat) = (Span::from_secs(30), Some(Span::from_secs(600)));
+    let mut play = Play::new(plan(vec![seldom]));
+    // One call in two fails for a quarter of an hour, then none.
+    let mut script = String::new();
+    for tick in 0..90 {
+        script += &format!("{}s stage=a error x2\n{}s stage=a x2\n", tick * 10 + 1, tick * 10 + 2);
+    }
+    play.play(&script);
+    play.play("15m5s stage=a x200\n17m stage=a");
+    let told: Vec<_> = play.lines.iter().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(told, ["30s fired", "10m30s repeated", "15m30s resolved"], "{:?}", play.lines);
+}
+
+#[test]
 fn an_alert_that_begins_late_still_hears_that_its_window_has_emptied() {
     let script = "
         1s stage=a error

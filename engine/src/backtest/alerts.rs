@@ -51,8 +51,8 @@ pub fn rows(ran: &Ran, last: Timestamp) -> Vec<Row> {
         let (fired, ended) = told.entry(&notification.alert_id).or_default();
         match notification.reason {
             Reason::Fired => *fired = Some(notification),
-            Reason::Repeated => {}
-            _ => *ended = Some(notification),
+            reason if reason.ends() => *ended = Some(notification),
+            _ => {}
         }
     }
     let firing: BTreeMap<String, AlertView<'_>> =

@@ -151,27 +151,9 @@ impl<'a> Section<'a> {
 
     fn refuse_unknown(&mut self) {
         for (key, node) in std::mem::take(&mut self.nodes) {
-            let nearest = self.known.iter().map(|known| (distance(&key, known), *known)).min();
-            // A third of the letters wrong is still a slip; more is another word.
-            let meant =
-                nearest.filter(|(distance, known)| *distance <= known.len().div_ceil(3)).map(|(_, known)| format!("did you mean `{known}`? "));
+            let meant = rules::nearest(&key, self.known.iter().copied()).map(|known| format!("did you mean `{known}`? "));
             let hint = format!("{}known: {}", meant.unwrap_or_default(), self.known.join(", "));
             self.errors.push(ConfigError { place: node.key_at, what: format!("unknown key `{}`", self.name(&key)), hint });
         }
     }
-}
-
-/// Levenshtein distance: the fewest letters to insert, remove or change.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.chars().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.chars().count()]
 }

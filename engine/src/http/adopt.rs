@@ -30,7 +30,7 @@ pub(super) async fn adopt(State(app): State<App>, Path(id): Path<String>, header
         Adoption::Unknown => {
             let asked = id.clone();
             Err(match app.store.ask(move |db| db.alert(&asked)).await? {
-                Some(last) if last.reason != machine::Reason::Fired => Problem::new(
+                Some(last) if last.reason.ends() => Problem::new(
                     StatusCode::CONFLICT,
                     format!("alert {id} has ended already: {} at {}", last.reason.name().replace('_', " "), last.at),
                     "there is nothing left to adopt",

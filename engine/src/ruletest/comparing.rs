@@ -25,6 +25,11 @@ pub fn place(group: &[(String, String)]) -> String {
     if labels.is_empty() { "all calls".to_owned() } else { labels.join(", ") }
 }
 
+/// The labels of a firing.
+fn said(labels: &[(String, String)]) -> String {
+    if labels.is_empty() { "fire said no labels".to_owned() } else { place(labels) }
+}
+
 fn differences(expected: &Expected, came: &Alert) -> Vec<String> {
     let mut lines = Vec::new();
     let mut differs = |what: &str, wanted: String, found: String| lines.push(format!("expected {what} {wanted}, came {found}"));
@@ -46,11 +51,13 @@ fn differences(expected: &Expected, came: &Alert) -> Vec<String> {
             differs(what, wanted.to_owned(), found.to_owned());
         }
     }
-    for (key, wanted) in &expected.group {
-        match came.group.iter().find(|(known, _)| known == key) {
-            Some((_, label)) if label == wanted => {}
-            Some((_, label)) => differs(key, wanted.clone(), if label.is_empty() { "(none)".to_owned() } else { label.clone() }),
-            None => differs(key, wanted.clone(), format!("without it: {}", place(&came.group))),
+    for (expected, came, without) in [(&expected.group, &came.group, place(&came.group)), (&expected.labels, &came.labels, said(&came.labels))] {
+        for (key, wanted) in expected {
+            match came.iter().find(|(known, _)| known == key) {
+                Some((_, label)) if label == wanted => {}
+                Some((_, label)) => differs(key, wanted.clone(), if label.is_empty() { "(none)".to_owned() } else { label.clone() }),
+                None => differs(key, wanted.clone(), format!("without it: {without}")),
+            }
         }
     }
     if let Some(wanted) = expected.summary.as_deref().filter(|wanted| !came.summary.contains(wanted)) {

@@ -59,6 +59,7 @@ pub(super) struct Expected {
     pub group: BTreeMap<String, String>,
     pub severity: Option<Severity>,
     pub summary: Option<String>,
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -216,9 +217,8 @@ fn expected(section: &mut Section<'_>) -> Option<Expected> {
             Fault::new(format!("is none: `{text}`"), format!("{near}known: {}", all.map(Severity::name).join(", ")))
         })
     });
-    // An alert has no labels of its own yet.
-    section.not_yet(&["labels"]);
-    Some(Expected { fires: fires?, ends, rule, environment, group, severity, summary })
+    let labels = section.read("labels", Node::texts).unwrap_or_default();
+    Some(Expected { fires: fires?, ends, rule, environment, group, severity, summary, labels })
 }
 
 /// `3h..3h10m`, or `3h` for exactly then.

@@ -46,6 +46,8 @@ pub struct Alert {
     pub group: Vec<(String, String)>,
     pub severity: &'static str,
     pub summary: String,
+    /// What the rule's `fire` said beside it.
+    pub labels: Vec<(String, String)>,
 }
 
 /// Runs one test.
@@ -124,7 +126,7 @@ fn forget_the_end(told: &mut Vec<Notification>, end: Timestamp) {
 fn alerts(told: &[Notification], start: Timestamp) -> Vec<Alert> {
     let fired = told.iter().enumerate().filter(|(_, notification)| notification.reason == Reason::Fired);
     let alert = |(at, fired): (usize, &Notification)| {
-        let end = told[at..].iter().find(|later| later.alert_id == fired.alert_id && later.reason != Reason::Fired);
+        let end = told[at..].iter().find(|later| later.alert_id == fired.alert_id && later.reason.ends());
         Alert {
             fires: fired.at.since(start),
             ends: end.map(|end| end.at.since(start)),
@@ -133,6 +135,7 @@ fn alerts(told: &[Notification], start: Timestamp) -> Vec<Alert> {
             group: fired.group.clone(),
             severity: fired.severity.name(),
             summary: fired.summary.clone(),
+            labels: fired.labels.clone(),
         }
     };
     fired.map(alert).collect()

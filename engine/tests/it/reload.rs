@@ -1,13 +1,13 @@
 //! Rules that change while the engine runs: what changed is decided anew, what did not is not touched, and a crash in between repeats nothing.
 
-use crate::engine::{Answer, Engine, Setup, ask};
+use crate::engine::{Answer, Engine, Setup, ask, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use crate::slack::Slack;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
@@ -84,15 +84,8 @@ async fn alerts(engine: &Engine) -> BTreeMap<String, Vec<String>> {
 async fn until_alerts(engine: &Engine, expected: &[(&str, &[&str])]) {
     let expected: BTreeMap<_, Vec<_>> =
         expected.iter().map(|(rule, states)| ((*rule).to_owned(), states.iter().map(ToString::to_string).collect())).collect();
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let now = alerts(engine).await;
-        if now == expected {
-            return;
-        }
-        assert!(Instant::now() < deadline, "alerts {now:?}, expected {expected:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let shown = async || format!("{:?}", alerts(engine).await);
+    until("the alerts", PATIENCE, shown, |now| *now == format!("{expected:?}")).await;
 }
 
 async fn file(engine: &Engine, name: &str) -> Value {
