@@ -21,6 +21,7 @@ use crate::deadletter::{DeadLetters, Letter};
 use crate::error::Fault;
 use crate::inspect::{Folded, Inspector};
 use crate::journal::{Entry, Journal};
+use crate::judging::{Judging, Said};
 use crate::outbox::{Deliveries, now};
 use crate::routes::Routes;
 use crate::rulebook::Live;
@@ -30,9 +31,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
 use model::plan::Decides;
+use model::verdict::JudgeRequest;
 use model::window::Checked;
 use model::{Span, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ const WAITING_MAX: usize = 64;
 /// A snapshot may cost this share of the time: one part in fifty.
 const SNAPSHOT_SHARE: u32 = 50;
 const SNAPSHOT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
+/// Verdicts journaled together, so that a hundred cost the disk no more than one.
+const SAID_MAX: usize = 256;
 /// How often elapsed time, snapshots and rolling up are looked at.
 const BEAT: Duration = Duration::from_millis(500);
 /// How often slices are rolled up and the old forgotten.
@@ -139,6 +143,12 @@ pub struct Daemon {
     pub unsaved_rules: Option<Live>,
     /// The restart took up other rules than those of its snapshot.
     pub adopted: bool,
+    /// The end of the stream when this process started: up to there an earlier one may have decided already, so nothing new comes in between.
+    pub catching_up_to: u64,
+    /// `None` without judges.
+    pub judging: Option<Judging>,
+    /// Chosen calls that the judges are still to be told of. The machine bounds them.
+    pub to_ask: VecDeque<JudgeRequest>,
 }
 
 /// Where a crash test kills the process.
@@ -213,6 +223,14 @@ impl Reader {
     }
 }
 
+/// The next verdict; never any without judges.
+async fn said(judging: &mut Option<Judging>) -> Option<Said> {
+    match judging {
+        Some(judging) => judging.said.recv().await,
+        None => None,
+    }
+}
+
 /// With the rules it was folded under.
 type Folding = JoinHandle<(Arc<Inspector>, Folded, Vec<Envelope>, u64, Duration)>;
 type Checking = FuturesOrdered<JoinHandle<(CheckRequest, Vec<Checked>)>>;
@@ -259,6 +277,11 @@ impl Daemon {
             }
             // Where a journal is to be repeated, a reload waits until reading on has come past it.
             let pausing = reload.is_some() && self.journal.is_empty();
+            if caught_up {
+                // Whatever the stream had when this process started that is not ours to read, nothing more of it comes.
+                self.catching_up_to = 0;
+            }
+            self.ask_judges();
             let room = !draining && !pausing && folding.len() < FOLDING_MAX && self.machine.waiting() < WAITING_MAX;
             tokio::select! {
                 biased;
@@ -286,6 +309,7 @@ impl Daemon {
                     // One task asks for them, one after another.
                     Question::Reload(asked) => reload = Some(asked),
                 },
+                Some(said) = said(&mut self.judging), if !draining && self.is_caught_up() => self.judged(said, &mut checking).await?,
                 Some(done) = checking.next(), if !checking.is_empty() => self.checked(done, &mut checking).await?,
                 Some(done) = folding.next(), if !folding.is_empty() => {
                     let (under, folded, envelopes, pending, took) =
@@ -372,11 +396,49 @@ impl Daemon {
         Ok(())
     }
 
+    /// Whether all that an earlier process may have decided is decided again. What comes from outside must not come before that: it would change what
+    /// was told already.
+    fn is_caught_up(&self) -> bool {
+        self.journal.is_empty() && self.machine.position() >= self.catching_up_to
+    }
+
+    /// Hands over as many chosen calls as fit; those that nobody waits for any more are dropped.
+    fn ask_judges(&mut self) {
+        if self.to_ask.is_empty() || !self.is_caught_up() {
+            return;
+        }
+        let Some(judging) = &self.judging else { return self.to_ask.clear() };
+        while let Ok(permit) = judging.asks.try_reserve()
+            && let Some(request) = self.to_ask.pop_front()
+        {
+            if self.machine.waits_for(&request.environment, &request.judge, request.sequence) {
+                permit.send(request);
+            }
+        }
+    }
+
+    /// Counts what judges said, as many of them as have come by now.
+    async fn judged(&mut self, first: Said, checking: &mut Checking) -> Result<(), Fault> {
+        let mut said = vec![first];
+        if let Some(judging) = &mut self.judging {
+            while said.len() < SAID_MAX
+                && let Ok(more) = judging.said.try_recv()
+            {
+                said.push(more);
+            }
+        }
+        let Some(judging) = &self.judging else { return Ok(()) };
+        debug!(verdicts = said.len(), waiting = judging.said.len(), "judged");
+        let (position, now) = (self.machine.position(), now());
+        let verdicts = said.iter().map(|said| said.verdict.clone()).collect();
+        self.journaled = self.store.ask(move |db| db.judge(position, now, said)).await?;
+        self.happen(Entry::Judged { now, verdicts }, checking).await
+    }
+
     /// Does what a person asked for; an alert that cannot be adopted leaves no trace.
     async fn adopt(&mut self, alert_id: String, checking: &mut Checking) -> Result<Adoption, Fault> {
-        // An entry must not come before one that a restart has yet to reach.
         self.replay_journal(None, checking).await?;
-        if !self.journal.is_empty() {
+        if !self.is_caught_up() {
             return Ok(Adoption::CatchingUp);
         }
         self.answered(checking).await?;
@@ -406,6 +468,8 @@ impl Daemon {
             sealed.extend(self.store.ask(move |db| db.blocks(&environment, from, to)).await?);
         }
         let mut effects = Vec::new();
+        // What is still to be judged is asked for anew; the judges know what they have already.
+        self.to_ask.clear();
         self.machine.adopt(rules.inspector.plan.clone(), sealed, &mut effects);
         self.inspector = rules.inspector;
         self.carry_out(effects, &[], &BTreeMap::new(), checking).await?;
@@ -467,6 +531,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Check(request) => checking.push_back(self.check(request)),
+                Effect::Judge(request) => self.to_ask.push_back(request),
                 Effect::Seal(block) => sealed.push(block),
                 Effect::Notify(notification) => {
                     let routes = self.routes.of(&notification);

@@ -12,6 +12,7 @@ pub mod error;
 pub mod http;
 pub mod inspect;
 pub mod journal;
+pub mod judging;
 pub mod listing;
 pub mod message;
 pub mod outbox;

@@ -5,6 +5,7 @@
 
 use crate::inspect::Inspector;
 use machine::{Effect, Input, Machine, Notification};
+use model::verdict::JudgeRequest;
 use std::sync::Arc;
 
 /// One machine and what it needs to look at calls.
@@ -13,17 +14,19 @@ pub struct Replay {
     inspector: Arc<Inspector>,
     machine: Machine,
     effects: Vec<Effect>,
+    /// Calls that judges are still to look at.
+    chosen: Vec<JudgeRequest>,
 }
 
 impl Replay {
     /// A machine that has seen nothing; sequences start at 1.
     pub fn new(inspector: Arc<Inspector>) -> Self {
-        Self { machine: Machine::new(inspector.plan.clone(), 0), inspector, effects: Vec::new() }
+        Self { machine: Machine::new(inspector.plan.clone(), 0), inspector, effects: Vec::new(), chosen: Vec::new() }
     }
 
     /// Goes on from a machine that has seen something, such as a snapshot's. Its plan is that of `inspector`.
     pub fn resume(inspector: Arc<Inspector>, machine: Machine) -> Self {
-        Self { inspector, machine, effects: Vec::new() }
+        Self { inspector, machine, effects: Vec::new(), chosen: Vec::new() }
     }
 
     /// Applies one input and answers the checks it asks for; what people would be told goes to `told`, in order.
@@ -51,9 +54,15 @@ impl Replay {
                     inputs.push(Input::Checked { environment: request.environment, at: request.at, rule: request.rule, results });
                 }
                 Effect::Notify(notification) => told.push(notification),
+                Effect::Judge(request) => self.chosen.push(request),
                 Effect::Seal(_) | Effect::DeadLetter { .. } => {}
             }
         }
+    }
+
+    /// The calls that were chosen for judges since this was asked last.
+    pub fn chosen(&mut self) -> Vec<JudgeRequest> {
+        std::mem::take(&mut self.chosen)
     }
 
     pub fn inspector(&self) -> &Arc<Inspector> {

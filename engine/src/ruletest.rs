@@ -25,6 +25,8 @@ use crate::error::Fault;
 use crate::inspect::Inspector;
 use crate::start;
 use format::Test;
+use model::plan::{Filter, Plan};
+use model::verdict::{Judge, Sampling};
 use regex::Regex;
 use snapshot::Snapshots;
 use std::collections::BTreeMap;
@@ -153,6 +155,8 @@ fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Opti
     let mut report = FileReport { path: file.source.path.clone(), rule, problems, tested: file.tests.is_some(), tests: Vec::new() };
     let Some(path) = file.tests.as_deref().filter(|_| report.problems.is_empty() && !tests.is_empty()) else { return Ok(Some(report)) };
     let plan = start::plan(config, &loaded.rules);
+    let judges = judges(&plan);
+    let plan = plan.judged_by(judges);
     let inspector = Arc::new(Inspector { plan, rules: loaded.rules, evaluators: start::load_evaluators(config)? });
     let mut kept = match Snapshots::read(path) {
         Ok(kept) => kept,
@@ -201,4 +205,16 @@ fn read(path: &Path) -> Result<Vec<Test>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
     let tests = format::read(path, &text).map_err(|errors| errors.to_string())?;
     if tests.is_empty() { Err(format!("{}: there is no test in it\nhint: begin with [[test]]", path.display())) } else { Ok(tests) }
+}
+
+/// The judges of tests: those that the rule names, or one where it is about all. Each sees as many calls as it may, of every kind.
+fn judges(plan: &Plan) -> Vec<Judge> {
+    let sampling = Sampling { rate: 1.0, ..Sampling::default() };
+    let mut names: Vec<_> = plan.judges_named().into_iter().map(str::to_owned).collect();
+    let about_verdicts = plan.rules.iter().flat_map(|rule| &rule.watches).any(|watch| watch.statistic.of_verdicts());
+    if names.is_empty() && about_verdicts {
+        names.push("judge".to_owned());
+    }
+    let judge = |name| Judge { name, fingerprint: 0, applies: Filter::default(), environments: Vec::new(), sampling: sampling.clone() };
+    names.into_iter().map(judge).collect()
 }

@@ -22,7 +22,7 @@ use machine::{Effect, Machine, Start};
 use model::plan::{Filter, Plan, Rule, Windows};
 use model::{Key, Span, Timestamp};
 use rules::Source;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -257,6 +257,9 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         first_effects,
         unsaved_rules: (chosen.live != known_rules).then_some(chosen.live),
         adopted,
+        catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
+        judging: None,
+        to_ask: VecDeque::new(),
     };
     let reading = match feed {
         Feed::Local(local) => {

@@ -6,19 +6,23 @@
 
 use crate::error::Fault;
 use crate::journal::Entry;
+use crate::judging::Said;
 use crate::rulebook::Live;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
-use model::{Span, Timestamp};
+use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Raised whenever a table changes.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// From the version before; `adopted` names the alert that a person adopted.
 const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
+
+/// `judged` holds what judges said.
+const FROM_3_TO_4: &str = "ALTER TABLE journal ADD COLUMN judged TEXT";
 
 /// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
 const QUEUE_MAX: usize = 64;
@@ -29,7 +33,11 @@ const HISTORY_MAX: Span = Span::from_secs(31 * 86_400);
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL, adopted TEXT);
+CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY AUTOINCREMENT, position INTEGER NOT NULL, now INTEGER NOT NULL, adopted TEXT, judged TEXT);
+CREATE TABLE IF NOT EXISTS verdicts (
+    judge TEXT NOT NULL, fingerprint INTEGER NOT NULL, environment TEXT NOT NULL, sequence INTEGER NOT NULL, position INTEGER NOT NULL,
+    at INTEGER NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (judge, fingerprint, environment, sequence)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS verdicts_at ON verdicts (at);
 CREATE TABLE IF NOT EXISTS history (day TEXT PRIMARY KEY, position INTEGER NOT NULL, clock INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slices (
   environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
@@ -113,10 +121,14 @@ impl Db {
             Some(SCHEMA_VERSION) => {}
             Some(1) => {
                 db.connection.execute_batch(FROM_1_TO_2)?;
+                db.connection.execute_batch(FROM_3_TO_4)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
             }
             // `history` came with 3, and is made above where it is missing.
-            Some(2) => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
+            Some(2 | 3) => {
+                db.connection.execute_batch(FROM_3_TO_4)?;
+                db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
+            }
             Some(other) => {
                 return Err(Fault::new(
                     format!("the store {} has layout {other}, this version reads layout {SCHEMA_VERSION}", folder.display()),
@@ -140,13 +152,25 @@ impl Db {
 
     pub fn saved(&self) -> Result<Option<Saved>, Fault> {
         let snapshot = self.connection.query_row("SELECT position, body FROM snapshot", [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let mut statement = self.connection.prepare("SELECT position, now, adopted FROM journal ORDER BY id")?;
+        let mut statement = self.connection.prepare("SELECT position, now, adopted, judged FROM journal ORDER BY id")?;
         let rows = statement.query_map([], |row| {
             let now = Timestamp::from_millis(row.get(1)?).unwrap_or_default();
-            let adopted: Option<String> = row.get(2)?;
-            Ok((row.get(0)?, adopted.map_or(Entry::Elapsed { now }, |alert_id| Entry::Adopted { now, alert_id })))
+            let (adopted, judged): (Option<String>, Option<String>) = (row.get(2)?, row.get(3)?);
+            Ok((row.get(0)?, now, adopted, judged))
         })?;
-        let journal = rows.collect::<Result<_, _>>()?;
+        let entry = |row: rusqlite::Result<(u64, Timestamp, Option<String>, Option<String>)>| -> Result<_, Fault> {
+            let (position, now, adopted, judged) = row?;
+            let entry = match (adopted, judged) {
+                (Some(alert_id), _) => Entry::Adopted { now, alert_id },
+                (None, Some(verdicts)) => {
+                    let verdicts = serde_json::from_str(&verdicts).map_err(|error| Fault::plain(format!("the journal is damaged: {error}")))?;
+                    Entry::Judged { now, verdicts }
+                }
+                (None, None) => Entry::Elapsed { now },
+            };
+            Ok((position, entry))
+        };
+        let journal = rows.map(entry).collect::<Result<_, Fault>>()?;
         Ok(snapshot.map(|(position, body)| Saved { position, body, journal }))
     }
 
@@ -199,12 +223,32 @@ impl Db {
 
     /// Notes that `entry` is about to be applied at `position`; returns the entry's number.
     pub fn journal(&self, position: u64, entry: &Entry) -> Result<i64, Fault> {
-        let (now, adopted) = match entry {
-            Entry::Elapsed { now } => (now, None),
-            Entry::Adopted { now, alert_id } => (now, Some(alert_id)),
-        };
-        self.connection.execute("INSERT INTO journal (position, now, adopted) VALUES (?1, ?2, ?3)", params![position, now.millis(), adopted])?;
-        Ok(self.connection.last_insert_rowid())
+        put_entry(&self.connection, position, entry)
+    }
+
+    /// Notes verdicts, as [`Self::journal`] does, and keeps each with why it is as it is.
+    pub fn judge(&mut self, position: u64, now: Timestamp, said: Vec<Said>) -> Result<i64, Fault> {
+        let verdicts: Vec<_> = said.iter().map(|said| said.verdict.clone()).collect();
+        let transaction = self.connection.transaction()?;
+        // What is said of one call twice is what was said first: it is what counted.
+        let sql = "INSERT INTO verdicts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+        for Said { verdict, why } in &said {
+            let Verdict { judge, fingerprint, environment, sequence, .. } = verdict;
+            // SQLite's integers are signed; only equality is asked of this one.
+            let (body, fingerprint) = (written(verdict)?, fingerprint.cast_signed());
+            transaction.execute(sql, params![judge, fingerprint, environment, sequence, position, now.millis(), body, why])?;
+        }
+        let number = put_entry(&transaction, position, &Entry::Judged { now, verdicts })?;
+        transaction.commit()?;
+        Ok(number)
+    }
+
+    /// What judges said of one call, oldest first.
+    pub fn verdicts_on(&self, environment: &str, sequence: u64) -> Result<Vec<Said>, Fault> {
+        let sql = "SELECT body, why FROM verdicts WHERE environment = ?1 AND sequence = ?2 ORDER BY at, judge";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![environment, sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.map(|row| said(row?)).collect()
     }
 
     /// The number of the last journal entry, 0 when there was none.
@@ -379,8 +423,29 @@ impl Db {
     pub fn forget(&self, before: Timestamp) -> Result<(), Fault> {
         self.connection.execute("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND planned_at < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM alerts WHERE state = 'resolved' AND changed < ?1", [before.millis()])?;
+        self.connection.execute("DELETE FROM verdicts WHERE at < ?1", [before.millis()])?;
         Ok(())
     }
+}
+
+fn put_entry(connection: &Connection, position: u64, entry: &Entry) -> Result<i64, Fault> {
+    let (now, adopted, judged) = match entry {
+        Entry::Elapsed { now } => (now, None, None),
+        Entry::Adopted { now, alert_id } => (now, Some(alert_id), None),
+        Entry::Judged { now, verdicts } => (now, None, Some(written(verdicts)?)),
+    };
+    let sql = "INSERT INTO journal (position, now, adopted, judged) VALUES (?1, ?2, ?3, ?4)";
+    connection.execute(sql, params![position, now.millis(), adopted, judged])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn written(value: &impl serde::Serialize) -> Result<String, Fault> {
+    serde_json::to_string(value).map_err(|error| Fault::plain(format!("cannot write a verdict: {error}")))
+}
+
+fn said((body, why): (String, String)) -> Result<Said, Fault> {
+    let verdict = serde_json::from_str(&body).map_err(|error| Fault::plain(format!("a verdict in the store is damaged: {error}")))?;
+    Ok(Said { verdict, why })
 }
 
 /// The UTC day of a time, such as `2026-11-22`.

@@ -4,6 +4,7 @@
 //! not told here. Deliberately absent: how anything works, which stands where it is registered, and Rhai's own functions.
 
 use crate::{check, fields, load, pattern, sandbox, watch};
+use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::{Signal, show};
 
 /// Where a function may be called.
@@ -313,7 +314,7 @@ pub const VIEW: &str = r#"rule(#{
 });"#;
 
 /// The parts of `w`. Those of `w.bad` are those of every watch.
-pub const W: [Part; 18] = [
+pub const W: [Part; 19] = [
     part("w.now", "the end of the tick that is looked at, in milliseconds since 1970", "1795166040000"),
     part("w.group.stage", "the labels of the group by key, `environment` included; for `properties.tenant`, `w.group.tenant`", "\"extraction\""),
     part("w.bad.value", "in the unit of the watch; `()` when there is nothing to take it of, or too few calls", "0.031"),
@@ -321,6 +322,7 @@ pub const W: [Part; 18] = [
     part("w.bad.bad", "of a rate or a count: how many of them show the signal; else as `calls`", "31"),
     part("w.bad.low", "lower 95 % confidence limit of a rate; else the value itself", "0.022"),
     part("w.bad.high", "upper 95 % confidence limit of a rate; else the value itself", "0.044"),
+    part("w.bad.effective", "of a `judge:` rate: as many calls of equal weight would say as much; else `()`", "()"),
     part("w.bad.expected.low", "lower end of the expected range, yours or the learned one; `()` while it learns, and for a learned mean", "0.0"),
     part("w.bad.expected.high", "upper end of the expected range", "0.02"),
     part("w.bad.learning", "whether it still learns what to expect", "false"),
@@ -337,6 +339,26 @@ pub const W: [Part; 18] = [
     part("w.users.top[0].share", "its part of the whole, 0.0 to 1.0", "0.6"),
     part("w.users.top[0].calls", "number of calls", "40"),
 ];
+
+/// What a signal of verdicts says.
+pub fn verdict_signal(signal: VerdictSignal) -> &'static str {
+    match signal {
+        VerdictSignal::Failed => "the judge's opinion is fail; the rate is an estimate for all calls that it could have seen",
+        VerdictSignal::Errored => "the judge did not answer, in time or at all",
+        VerdictSignal::Unreadable => "what the judge answered is no verdict",
+        VerdictSignal::Skipped => "the call was chosen and the judge was not asked: its budget, its backlog, its rest",
+    }
+}
+
+/// What a measure of verdicts is.
+pub fn verdict_measure(measure: VerdictMeasure) -> &'static str {
+    match measure {
+        VerdictMeasure::Score => "the judge's score, 0.0 to 1.0, of the judged calls as they are",
+        VerdictMeasure::LatencyMs => "milliseconds of the judge's own request",
+        VerdictMeasure::CostUsd => "dollars of the judge's own request",
+        VerdictMeasure::WaitMs => "milliseconds from choosing the call to its verdict",
+    }
+}
 
 /// What a signal says, and of which calls it is a share.
 pub fn signal(signal: Signal) -> (&'static str, &'static str) {

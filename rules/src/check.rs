@@ -141,6 +141,7 @@ fn observed(observation: &Observation) -> Map {
         ("bad".into(), count(observation.holds)),
         ("low".into(), observation.low.into()),
         ("high".into(), observation.high.into()),
+        ("effective".into(), observation.effective.map_or(Dynamic::UNIT, Dynamic::from)),
         ("expected".into(), expected),
         ("learning".into(), observation.learning.into()),
         ("drifted".into(), observation.drifted.map_or("", |direction| direction.name()).into()),

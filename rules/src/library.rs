@@ -16,7 +16,7 @@ macro_rules! shipped {
     };
 }
 
-const SHIPPED: [Shipped; 29] = shipped![
+const SHIPPED: [Shipped; 40] = shipped![
     "basics" / "fallback-rate",
     "basics" / "retry-rate",
     "basics" / "invalid-json-rate",
@@ -30,12 +30,17 @@ const SHIPPED: [Shipped; 29] = shipped![
     "basics" / "cost",
     "memory-layer" / "retrieval-misses",
     "memory-layer" / "retrieval-relevance",
+    "memory-layer" / "retrieval-judged",
     "memory-layer" / "retrieval-latency",
     "memory-layer" / "retrieval-cost",
     "memory-layer" / "retrieval-failures",
+    "memory-layer" / "synthesis-quality",
+    "memory-layer" / "synthesis-groundedness",
+    "memory-layer" / "synthesis-consistency",
     "memory-layer" / "synthesis-context",
     "memory-layer" / "synthesis-latency",
     "memory-layer" / "synthesis-cost",
+    "memory-layer" / "extraction-precision",
     "memory-layer" / "extraction-schema",
     "memory-layer" / "extraction-duplicates",
     "memory-layer" / "extraction-write-latency",
@@ -46,6 +51,12 @@ const SHIPPED: [Shipped; 29] = shipped![
     "memory-layer" / "orchestration-rate-limits",
     "memory-layer" / "orchestration-model-cost",
     "memory-layer" / "user-cost",
+    "judges" / "judge-errors",
+    "judges" / "judge-unreadable",
+    "judges" / "judge-latency",
+    "judges" / "judge-skips",
+    "judges" / "judge-spend",
+    "judges" / "judge-flat-scores",
 ];
 
 /// A name that is neither a pack nor a rule of one.

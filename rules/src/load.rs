@@ -17,9 +17,10 @@ use crate::syntax;
 use crate::tokens::Place;
 use crate::watch::{self, Of, Watch};
 use crate::words::{self, Words};
-use model::plan::{Decides, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
+use model::plan::{Decides, Filter, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
 use model::time::Span;
-use model::{Measure, MeasureRef, OwnMeasure, Signal};
+use model::verdict::{VerdictMeasure, VerdictSignal};
+use model::{Key, Measure, MeasureRef, OwnMeasure, Signal};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position, Scope};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -244,6 +245,7 @@ impl<'s> File<'s> {
         if fields.objective.is_some() {
             self.objective(check, &watches);
         }
+        self.verdicts(&fields.group_by, &fields.applies, applies, &watches);
         if fields.every.is_some() && !check {
             let refusal = Refusal::new("a rule without fn check(w) looks at every tick").hint("take `every` out: evidence is gathered tick by tick");
             self.problem(self.words.entry((1, 1), "every").unwrap_or((1, 1)), refusal);
@@ -319,7 +321,7 @@ impl<'s> File<'s> {
                     let mut part = |watch: &Watch| {
                         let statistic = self.statistic(watch, own)?;
                         let what = statistic.describe();
-                        let only = watch.only.clone();
+                        let only = watch.only.and(&of_judge(&statistic));
                         parts.push(WatchSpec { part: true, at_least: 0, only, ..WatchSpec::new(name.clone(), statistic, watch.window) });
                         Some((visible + parts.len() - 1, what))
                     };
@@ -338,7 +340,8 @@ impl<'s> File<'s> {
                 self.refuse(watch.at, refusal.hint("give it .expect(low, high), or decide in fn check(w)").about(name.as_str()));
             }
             let at_least = watch.at_least(check);
-            let spec = WatchSpec { expect: watch.expect, at_least, only: watch.only, ..WatchSpec::new(name, statistic, watch.window) };
+            let only = watch.only.and(&of_judge(&statistic));
+            let spec = WatchSpec { expect: watch.expect, at_least, only, ..WatchSpec::new(name, statistic, watch.window) };
             watches.push((spec, watch.at));
         }
         for (spec, at) in &mut watches {
@@ -372,6 +375,9 @@ impl<'s> File<'s> {
             [watch] if !matches!(watch.statistic, Statistic::Rate(_)) => {
                 Refusal::new("an objective needs a rate of bad calls").hint("as in watch: rate(\"error\", \"5m\"), slo: 0.99")
             }
+            [watch] if watch.statistic.of_verdicts() => {
+                Refusal::new("an objective counts every call, and a judge sees a sample").hint("give the watch .expect(low, high) instead")
+            }
             [watch] if watch.expect.is_some() => {
                 Refusal::new("a watch with an objective has no expected range").hint("the objective says what is allowed: take .expect(…) out")
             }
@@ -380,6 +386,39 @@ impl<'s> File<'s> {
         };
         let place = self.words.entry((1, 1), "slo").unwrap_or((1, 1));
         self.problem(place, refusal);
+    }
+
+    /// Verdicts come when the call is long gone: of it there are labels, and nothing for a function to see. Calls, on the other hand, have no judge.
+    fn verdicts(&mut self, group_by: &[Key], filter: &Filter, applies: bool, watches: &[WatchSpec]) {
+        if applies && watches.iter().any(|watch| watch.statistic.of_verdicts()) {
+            let place = self.words.function("applies").unwrap_or((1, 1));
+            let refusal = Refusal::new("fn applies(log) does not see verdicts");
+            self.problem(place, refusal.hint("say which calls as data, as in applies: #{ stage: \"synthesis\" }"));
+        }
+        // Opinions of different judges do not add up.
+        let one_judges = |watch: &WatchSpec| {
+            let score = matches!(watch.statistic.measure(), Some(MeasureRef::Verdict(VerdictMeasure::Score, _)));
+            score || matches!(watch.statistic.signal(), Some(SignalRef::Verdict(VerdictSignal::Failed, _)))
+        };
+        let of_nobody = |watch: &&WatchSpec| one_judges(watch) && watch.statistic.judge().is_none() && !group_by.contains(&Key::Judge);
+        if let Some(watch) = watches.iter().find(of_nobody) {
+            let name = watch.statistic.signal().map(SignalRef::name).or(watch.statistic.measure().map(MeasureRef::name)).unwrap_or_default();
+            let refusal = Refusal::new(format!("`{name}` does not say which judge: opinions of different judges do not add up"));
+            let place = self.words.find((1, 1), name).unwrap_or((1, 1));
+            self.problem(place, refusal.hint(format!("name it, as in \"{name}:synthesis-quality\", or group_by: [\"judge\"]")));
+        }
+        let of_calls = watches.iter().find(|watch| watch.statistic.counts() && !watch.statistic.of_verdicts());
+        let by_judge = group_by.contains(&Key::Judge) || filter.0.iter().any(|(key, _)| *key == Key::Judge);
+        let over_judges = |watch: &WatchSpec| {
+            let over = matches!(&watch.statistic, Statistic::Distinct(Key::Judge) | Statistic::Top(Key::Judge, ..));
+            !watch.statistic.of_verdicts() && (over || watch.only.0.iter().any(|(key, _)| *key == Key::Judge))
+        };
+        let wrong = of_calls.filter(|_| by_judge).or_else(|| watches.iter().find(|watch| over_judges(watch)));
+        if let Some(watch) = wrong {
+            let refusal = Refusal::new(format!("`judge` is a key of verdicts, and `{}` is about calls: {}", watch.name, watch.statistic.describe()));
+            let place = self.words.find((1, 1), "judge").unwrap_or((1, 1));
+            self.problem(place, refusal.hint("watch verdicts, as in rate(\"judge_errored\", \"10m\")"));
+        }
     }
 
     /// The statistic of a watch; a signal or a measure that is not built in takes its place among the rule's `own`.
@@ -402,6 +441,9 @@ impl<'s> File<'s> {
         if let Some(signal) = Signal::parse(name) {
             return Some(SignalRef::BuiltIn(signal));
         }
+        if let Some((signal, _)) = VerdictSignal::parse(name) {
+            return Some(SignalRef::Verdict(signal, name.to_owned()));
+        }
         let position = self.own(watch, name, ("signal", "signals", SIGNALS_MAX), &Signal::ALL.map(Signal::name), own.signals.as_mut())?;
         Some(SignalRef::User(name.to_owned(), position))
     }
@@ -409,6 +451,9 @@ impl<'s> File<'s> {
     fn measure(&mut self, watch: &Watch, name: &str, own: &mut Own) -> Option<MeasureRef> {
         if let Some(measure) = Measure::parse(name) {
             return Some(measure.into());
+        }
+        if let Some((measure, _)) = VerdictMeasure::parse(name) {
+            return Some(MeasureRef::Verdict(measure, name.to_owned()));
         }
         let mut names = own.measures.as_ref().map(|own| own.iter().map(|own| own.name.clone()).collect());
         let position = self.own(watch, name, ("measure", "measures", MEASURES_MAX), &Measure::ALL.map(Measure::name), names.as_mut())?;
@@ -453,6 +498,11 @@ impl<'s> File<'s> {
         }
         Some(position as u8)
     }
+}
+
+/// What lets only the verdicts through that a statistic is about.
+fn of_judge(statistic: &Statistic) -> Filter {
+    Filter(statistic.judge().map(|judge| (Key::Judge, vec![judge.to_owned()])).into_iter().collect())
 }
 
 /// What the functions of a rule give by name; `None` without the function.

@@ -366,10 +366,10 @@ fn shipped_rules_load_like_any_other() {
     let specs = loaded.rules.specs();
     assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), BASICS);
     assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), specs).groupings.len(), 1, "shipped rules cost nothing per call");
-    let both = load(&names(&["basics", "memory-layer"]).expect("both are known"), &Constants::new());
+    let both = load(&names(&["basics", "memory-layer", "judges"]).expect("both are known"), &Constants::new());
     assert!(both.problems.is_empty(), "{:?}", both.problems);
     let specs = both.rules.specs();
-    assert_eq!(specs.len(), 29);
+    assert_eq!(specs.len(), 40);
     let known = |name: &String| specs.iter().any(|spec| spec.rule.name == *name);
     for spec in &specs {
         assert!(spec.rule.inhibit_by.iter().all(known), "{} is no consequence of a rule that is not there", spec.rule.name);
@@ -377,7 +377,7 @@ fn shipped_rules_load_like_any_other() {
     }
     let unknown = names(&["basic"]).expect_err("there is no such pack");
     let said = unknown.to_string();
-    let expected = "find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, fallback-rate, retry-rate, ";
+    let expected = "find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, judges, fallback-rate, retry-rate, ";
     assert!(said.starts_with(expected), "{said}");
 }
 

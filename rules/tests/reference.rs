@@ -6,6 +6,7 @@ use model::fold::ScriptView;
 use model::label::Key;
 use model::plan::{Decides, Range, WatchSpec};
 use model::time::Span;
+use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::window::{Checked, Direction, Drift, Fire, GroupView, Observation, Ranked};
 use model::{Measure, Signal, Timestamp};
 use std::collections::BTreeSet;
@@ -57,12 +58,13 @@ fn renewed(text: &str) -> String {
 
 type Section = (&'static str, fn() -> String);
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     ("rule", rule),
     ("watches", watches),
     ("refinements", refinements),
     ("signals", signals),
     ("measures", measures),
+    ("verdicts", verdicts),
     ("keys", keys),
     ("call", || format!("```json\n{}\n```\n", api::CALL)),
     ("log", || {
@@ -149,6 +151,19 @@ fn measures() -> String {
     )
 }
 
+fn verdicts() -> String {
+    let named = |name: &str, alone: bool| if alone { format!("`{name}`, `{name}:NAME`") } else { code(&format!("{name}:NAME")) };
+    let signals = VerdictSignal::ALL.map(|signal| {
+        let alone = VerdictSignal::parse(signal.name()).is_some();
+        vec![named(signal.name(), alone), api::verdict_signal(signal).into(), signal.of_what().into()]
+    });
+    let measures = VerdictMeasure::ALL.map(|measure| {
+        let alone = VerdictMeasure::parse(measure.name()).is_some();
+        vec![named(measure.name(), alone), api::verdict_measure(measure).into()]
+    });
+    format!("{}\n{}", table(&["signal", "what holds", "of what"], signals), table(&["measure", "in"], measures))
+}
+
 fn keys() -> String {
     format!("{}.\n", Key::known().map(code).collect::<Vec<_>>().join(", "))
 }
@@ -224,6 +239,7 @@ fn observation(watch: &WatchSpec) -> Observation {
             calls: 1000,
             holds: 31,
             low: 0.022,
+            effective: None,
             high: 0.044,
             expected: Some(Range { low: 0.0, high: 0.02 }),
             learning: false,

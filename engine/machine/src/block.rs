@@ -33,7 +33,7 @@ pub enum BlockError {
     Empty,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl SliceBlock {
     /// One byte of format, then postcard; the same block gives the same bytes.

@@ -11,17 +11,19 @@ use crate::environment::{Environment, Slice};
 use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
+use crate::sampling::Sampler;
 use crate::settle::{ClosedTick, notification};
 use crate::tree::Trees;
 use crate::window::{HOUR, HOURS_AFTER, MINUTE, MINUTES_AFTER, Windows, width_at};
 use model::plan::Plan;
+use model::verdict::{Outcome, Skip};
 use model::{Labels, Quantiles, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 const MAGIC: &[u8; 4] = b"SGCK";
 /// Raised whenever the layout changes; older versions are refused, never guessed at.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -56,6 +58,7 @@ struct EnvironmentSnapshot {
     alerts: Vec<BTreeMap<Labels, Alert>>,
     waiting: VecDeque<ClosedTick>,
     trees: Trees,
+    samplers: Vec<Sampler>,
 }
 
 /// A decoded snapshot, before the sealed slices that it needs are at hand.
@@ -81,6 +84,7 @@ impl Machine {
             alerts: environment.alerts.clone(),
             waiting: environment.waiting.clone(),
             trees: environment.trees.clone(),
+            samplers: environment.samplers.clone(),
         });
         let snapshot =
             Snapshot { plan: self.plan.clone(), position: self.position, ledger: self.ledger.clone(), environments: environments.collect() };
@@ -116,7 +120,7 @@ impl Machine {
         if self.plan != plan {
             let old = std::mem::replace(&mut self.plan, plan);
             for environment in self.environments.values_mut() {
-                environment.adopt(&old, &self.plan, effects);
+                environment.adopt(&old, &self.plan, &mut self.ledger, effects);
             }
         }
         for block in sealed {
@@ -131,6 +135,7 @@ impl Machine {
             for closed in &environment.waiting {
                 environment.ask(closed, effects);
             }
+            effects.extend(environment.requests(&self.plan));
         }
     }
 }
@@ -189,6 +194,7 @@ impl Start {
                 waiting: snapshot.waiting,
                 windows: Windows::new(&machine.plan, snapshot.tick),
                 trees: snapshot.trees,
+                samplers: snapshot.samplers,
             };
             machine.environments.insert(environment.name.clone(), environment);
         }
@@ -205,7 +211,7 @@ fn held_from(plan: &Plan, tick: Timestamp) -> Timestamp {
 
 impl Environment {
     /// Goes on under another plan.
-    fn adopt(&mut self, old: &Plan, plan: &Plan, effects: &mut Vec<Effect>) {
+    fn adopt(&mut self, old: &Plan, plan: &Plan, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
         if old.windows.slice != plan.windows.slice
             && let Some((last, _)) = self.slices.last_key_value()
         {
@@ -241,6 +247,22 @@ impl Environment {
             }
         }
         self.trees.adopt(old, plan);
+        let mut was = std::mem::take(&mut self.samplers);
+        self.samplers = plan
+            .judges
+            .iter()
+            .map(|judge| {
+                let Some(from) = old.judges.iter().position(|known| known.name == judge.name) else { return Sampler::default() };
+                let (mut sampler, before) = (std::mem::take(&mut was[from]), &old.judges[from]);
+                let to = |at: u16| came_from.iter().position(|from| *from == Some(usize::from(at))).map(|at| at as u16);
+                let gone = sampler.adopt(before.fingerprint == judge.fingerprint, before.sampling.by == judge.sampling.by, to);
+                (0..gone).for_each(|_| ledger.judged_one(&judge.name, Outcome::Skipped(Skip::Changed), 0));
+                sampler
+            })
+            .collect();
+        for (judge, sampler) in old.judges.iter().zip(&was) {
+            sampler.waiting.iter().for_each(|_| ledger.judged_one(&judge.name, Outcome::Skipped(Skip::Changed), 0));
+        }
         // What the old rules were still asked is not worth an answer.
         self.waiting.clear();
     }

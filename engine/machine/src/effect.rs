@@ -2,6 +2,7 @@
 
 use crate::block::SliceBlock;
 use model::plan::{Action, Severity};
+use model::verdict::JudgeRequest;
 use model::window::{GroupView, Observation};
 use model::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub enum Effect {
     Seal(SliceBlock),
     /// Tell people, once per id.
     Notify(Notification),
+    /// Have a judge look at a call, and answer with [`crate::Input::Judged`].
+    Judge(JudgeRequest),
     /// Keep the payload of this stream sequence where its sender finds it, with the reason.
     DeadLetter { sequence: u64, reason: model::wire::Reason },
 }

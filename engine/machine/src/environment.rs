@@ -9,11 +9,13 @@ use crate::effect::Effect;
 use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::OTHER;
+use crate::sampling::{Sampler, Waiting, end_of};
 use crate::settle::ClosedTick;
-use crate::tree::{Trees, on_the_hour};
+use crate::tree::{Trees, number, on_the_hour};
 use crate::window::{HOUR, HOURS_AFTER, MINUTE, MINUTES_AFTER, Windows, width_at};
 use model::fold::{Cell, EnvironmentFold};
 use model::plan::{NoData, Plan, TICK};
+use model::verdict::{Inclusion, Judge, JudgeRequest, Outcome, Skip, Verdict};
 use model::{Labels, Quantiles, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;
@@ -56,6 +58,8 @@ pub(crate) struct Environment {
     pub waiting: VecDeque<ClosedTick>,
     pub windows: Windows,
     pub trees: Trees,
+    /// By judge.
+    pub samplers: Vec<Sampler>,
 }
 
 /// Counts of one slice, by grouping and group number.
@@ -102,13 +106,18 @@ impl Environment {
             waiting: VecDeque::new(),
             windows: Windows::new(plan, first_tick),
             trees: Trees::new(plan),
+            samplers: vec![Sampler::default(); plan.judges.len()],
         }
     }
 
     /// Adds a batch's calls of this environment.
     pub fn merge(&mut self, plan: &Plan, fold: EnvironmentFold, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         for tick in fold.ticks {
-            self.advance(plan, tick.tick, scratch, effects);
+            self.advance(plan, tick.tick, ledger, scratch, effects);
+            for offer in tick.offers {
+                let judge = usize::from(offer.judge);
+                self.samplers[judge].offer(&plan.judges[judge], offer);
+            }
             for cell in tick.cells {
                 self.count(plan, cell.grouping, cell.slice, cell.labels, cell.cell, ledger);
             }
@@ -119,9 +128,9 @@ impl Environment {
     }
 
     /// Elapsed time moves the clock while calls pause.
-    pub fn elapse(&mut self, plan: &Plan, now: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+    pub fn elapse(&mut self, plan: &Plan, now: Timestamp, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         let clock = self.elapsed(now);
-        self.advance(plan, clock.floor(TICK), scratch, effects);
+        self.advance(plan, clock.floor(TICK), ledger, scratch, effects);
         self.clock = self.clock.max(clock);
     }
 
@@ -155,6 +164,60 @@ impl Environment {
         let trees = &mut self.trees;
         self.windows.add(grouping, number, slice, &cell, |rule, watch, labels, part| trees.count(plan, rule, watch, labels, part, &cell));
         self.slices.entry(slice).or_default().add(grouping, number, cell);
+    }
+
+    /// Chooses which of the open tick's calls the judges see.
+    fn choose(&mut self, plan: &Plan, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
+        let tick = number(self.tick);
+        for (at, judge) in plan.judges.iter().enumerate() {
+            for (sequence, inclusion, groups) in self.samplers[at].close(judge, tick) {
+                ledger.judged.entry(judge.name.clone()).or_default().chosen += 1;
+                let sampler = &mut self.samplers[at];
+                let waiting = Waiting { inclusion, at: end_of(tick), groups };
+                if sampler.has_room(judge.sampling.per_minute) {
+                    sampler.waiting.insert(sequence, waiting);
+                    effects.push(Effect::Judge(self.request(judge, sequence, inclusion, end_of(tick))));
+                } else {
+                    let outcome = Outcome::Skipped(Skip::Backlog);
+                    let (judge, fingerprint, environment) = (judge.name.clone(), judge.fingerprint, self.name.clone());
+                    let verdict =
+                        Verdict { judge, fingerprint, environment, sequence, outcome, score: None, latency_ms: None, cost_nano_usd: 0, wait_ms: 0 };
+                    // The clock is where the batch has come to; the tick is what closes.
+                    let slice = (self.tick + TICK) - plan.windows.slice;
+                    self.opine(plan, &verdict, waiting, slice, ledger);
+                }
+            }
+        }
+    }
+
+    /// Everything that judges are still to look at.
+    pub fn requests(&self, plan: &Plan) -> Vec<Effect> {
+        let of = |(judge, sampler): (&Judge, &Sampler)| -> Vec<Effect> {
+            let waiting = sampler.waiting.iter();
+            waiting.map(|(sequence, waiting)| Effect::Judge(self.request(judge, *sequence, waiting.inclusion, waiting.at))).collect()
+        };
+        plan.judges.iter().zip(&self.samplers).flat_map(of).collect()
+    }
+
+    fn request(&self, judge: &Judge, sequence: u64, inclusion: Inclusion, at: Timestamp) -> JudgeRequest {
+        JudgeRequest { judge: judge.name.clone(), fingerprint: judge.fingerprint, environment: self.name.clone(), sequence, at, inclusion }
+    }
+
+    /// Counts what became of a chosen call, in the open tick; one that nobody waits for is dropped.
+    pub fn judged(&mut self, plan: &Plan, verdict: &Verdict, ledger: &mut Ledger) {
+        let same = |judge: &Judge| judge.name == verdict.judge && judge.fingerprint == verdict.fingerprint;
+        let Some(at) = plan.judges.iter().position(same) else { return };
+        if let Some(waiting) = self.samplers[at].waiting.remove(&verdict.sequence) {
+            self.opine(plan, verdict, waiting, self.clock.floor(plan.windows.slice), ledger);
+        }
+    }
+
+    fn opine(&mut self, plan: &Plan, verdict: &Verdict, waiting: Waiting, slice: Timestamp, ledger: &mut Ledger) {
+        ledger.judged_one(&verdict.judge, verdict.outcome, verdict.cost_nano_usd);
+        for (grouping, labels) in waiting.groups {
+            let cell = Cell::of_verdict(&plan.groupings[usize::from(grouping)], verdict, waiting.inclusion);
+            self.count(plan, grouping, slice, labels, cell, ledger);
+        }
     }
 
     /// The number of a group; `(other)` when it is new and all series are taken.
@@ -191,8 +254,9 @@ impl Environment {
     }
 
     /// Closes ticks until the open one starts at `to`.
-    fn advance(&mut self, plan: &Plan, to: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, plan: &Plan, to: Timestamp, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         while self.tick < to {
+            self.choose(plan, ledger, effects);
             if self.idle(plan) {
                 // With no call in any window, the ticks in between all say that nothing is known.
                 self.decide_nothing(to);

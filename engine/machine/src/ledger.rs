@@ -1,5 +1,6 @@
 //! The conservation ledger: where every log went. `received = counted + malformed + joined` and `counted = in_window + late` hold at all times.
 
+use model::verdict::{Outcome, Skip};
 use model::wire::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,20 @@ pub struct Ledger {
     pub script_failures: BTreeMap<String, u64>,
     /// By rule name: checks that failed.
     pub check_failures: BTreeMap<String, u64>,
+    /// By judge: what became of the calls that were chosen for it.
+    pub judged: BTreeMap<String, Judged>,
+}
+
+/// What became of the calls that were chosen for a judge: `chosen` is the sum of all others, and of what still waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub chosen: u64,
+    pub passed: u64,
+    pub failed: u64,
+    pub unreadable: u64,
+    pub errored: u64,
+    pub skipped: BTreeMap<Skip, u64>,
+    pub cost_nano_usd: u64,
 }
 
 impl Ledger {
@@ -35,6 +50,18 @@ impl Ledger {
     /// Whether the sums hold. They always do; a reader that wants to be told otherwise can ask.
     pub fn balances(&self) -> bool {
         self.received == self.counted + self.malformed() + self.joined && self.counted == self.in_window + self.late
+    }
+
+    pub(crate) fn judged_one(&mut self, judge: &str, outcome: Outcome, cost_nano_usd: u64) {
+        let judged = self.judged.entry(judge.to_owned()).or_default();
+        judged.cost_nano_usd += cost_nano_usd;
+        match outcome {
+            Outcome::Pass => judged.passed += 1,
+            Outcome::Fail => judged.failed += 1,
+            Outcome::Unreadable => judged.unreadable += 1,
+            Outcome::Errored => judged.errored += 1,
+            Outcome::Skipped(skip) => *judged.skipped.entry(skip).or_default() += 1,
+        }
     }
 
     pub(crate) fn malformed_one(&mut self, reason: Reason) {

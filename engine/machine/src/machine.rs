@@ -4,8 +4,10 @@ use crate::alert::AlertView;
 use crate::effect::Effect;
 use crate::environment::{Environment, Open};
 use crate::ledger::Ledger;
+use crate::sampling::Sampled;
 use model::fold::Fold;
 use model::plan::{Plan, TICK};
+use model::verdict::{Judge, Verdict};
 use model::window::Checked;
 use model::wire::Reason;
 use model::{Quantiles, Timestamp};
@@ -27,6 +29,8 @@ pub enum Input {
     /// The stream has nothing more at the moment; it is `now` by the clock of the server's stamps. To be given only at the true end of the stream,
     /// never because delivery pauses: a restart that reads the same calls again must come past the same points.
     Elapsed { now: Timestamp },
+    /// What became of calls that were chosen for judges. Each counts once, in the tick that is open; what nobody waits for changes nothing.
+    Judged { verdicts: Vec<Verdict> },
     /// A person says that what an alert shows is normal from now on. Of an alert that has ended or does not drift, it changes nothing.
     Adopt { alert_id: String },
 }
@@ -61,6 +65,13 @@ impl Machine {
                     environment.settle(&self.plan, effects);
                 }
             }
+            Input::Judged { verdicts } => {
+                for verdict in verdicts {
+                    if let Some(environment) = self.environments.get_mut(&verdict.environment) {
+                        environment.judged(&self.plan, &verdict, &mut self.ledger);
+                    }
+                }
+            }
             Input::Adopt { alert_id } => {
                 for environment in self.environments.values_mut() {
                     environment.adopt_alert(&self.plan, &alert_id, effects);
@@ -68,7 +79,7 @@ impl Machine {
             }
             Input::Elapsed { now } => {
                 for environment in self.environments.values_mut() {
-                    environment.elapse(&self.plan, now, &mut self.scratch, effects);
+                    environment.elapse(&self.plan, now, &mut self.ledger, &mut self.scratch, effects);
                 }
             }
         }
@@ -146,6 +157,26 @@ impl Machine {
     /// Closed ticks that wait for a rule's answer.
     pub fn waiting(&self) -> usize {
         self.environments.values().map(|environment| environment.waiting.len()).sum()
+    }
+
+    /// Whether a call still waits for the verdict of a judge.
+    pub fn waits_for(&self, environment: &str, judge: &str, sequence: u64) -> bool {
+        let at = self.plan.judges.iter().position(|known| known.name == judge);
+        at.zip(self.environments.get(environment)).is_some_and(|(at, environment)| environment.samplers[at].waiting.contains_key(&sequence))
+    }
+
+    /// Calls that wait for verdicts, by judge.
+    pub fn judging(&self) -> impl Iterator<Item = (&str, usize)> {
+        let waiting = |at: usize| self.environments.values().map(move |environment| environment.samplers[at].waiting.len()).sum();
+        self.plan.judges.iter().enumerate().map(move |(at, judge)| (judge.name.as_str(), waiting(at)))
+    }
+
+    /// How the judges' samples are spread, by judge, environment and group.
+    pub fn sampled(&self) -> Vec<Sampled> {
+        let of = |(at, judge): (usize, &Judge)| -> Vec<Sampled> {
+            self.environments.values().flat_map(|environment| environment.samplers[at].sampled(judge, &environment.name)).collect()
+        };
+        self.plan.judges.iter().enumerate().flat_map(of).collect()
     }
 
     /// Groups kept and series they stand for, by environment.

@@ -6,6 +6,7 @@ use crate::drift::detector::{Firing, Scale};
 use crate::drift::gauge::Gauge;
 use crate::drift::{expit, logit};
 use crate::machine::OTHER;
+use crate::opinion::estimate;
 use crate::tree::{hurts, kind, start};
 use crate::window::Sum;
 use model::plan::{Decides, Objective, Range, Rule, Statistic, TICK, Watch};
@@ -35,6 +36,7 @@ pub(crate) fn observations(rule: &Rule, sums: &[Sum], gauges: Option<&[Option<Ga
 /// One watch over its window, as of tick `at`.
 fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at: u32, scratch: &mut Quantiles) -> Observation {
     let mut seen = Observation { expected: watch.expect, ..Observation::default() };
+    let mut estimated = None;
     let value = match (&watch.statistic, sum) {
         (Statistic::Count(_), Sum::Ratio(ratio)) => {
             (seen.holds, seen.calls) = (ratio.holds, ratio.applies);
@@ -43,6 +45,15 @@ fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at:
         (_, Sum::Ratio(ratio)) => {
             (seen.holds, seen.calls) = (ratio.holds, ratio.applies);
             (ratio.applies > 0).then(|| ratio.holds as f64 / ratio.applies as f64)
+        }
+        (_, Sum::Opinions(opinions)) => {
+            for (_, ratio) in opinions {
+                seen.holds += ratio.holds;
+                seen.calls += ratio.applies;
+            }
+            estimated = estimate(opinions);
+            seen.effective = estimated.map(|estimated| estimated.effective);
+            estimated.map(|estimated| estimated.rate)
         }
         (Statistic::Quantile(measure, q), Sum::Spread { count, buckets, .. }) => {
             (seen.holds, seen.calls) = (*count, *count);
@@ -76,6 +87,7 @@ fn observation(rule: &Rule, watch: &Watch, sum: &Sum, gauge: Option<&Gauge>, at:
     seen.value = value.filter(|_| seen.calls >= watch.at_least);
     (seen.low, seen.high) = match (&watch.statistic, sum) {
         (Statistic::Rate(_), Sum::Ratio(ratio)) => wilson(ratio.holds, ratio.applies),
+        (_, Sum::Opinions(_)) => estimated.map_or((0.0, 1.0), |estimated| (estimated.low, estimated.high)),
         _ => (value.unwrap_or_default(), value.unwrap_or_default()),
     };
     match gauge {

@@ -14,8 +14,9 @@ use crate::drift::gauge::{Counts, Gauge, Kind};
 use crate::drift::season::spread;
 use crate::effect::Hit;
 use crate::window::{Part, watches_environment};
-use model::fold::Cell;
+use model::fold::{Cell, Ratio, add_opinions};
 use model::plan::{Decides, Objective, Plan, Rule, Severity, Statistic, TICK, Watch};
+use model::verdict::Inclusion;
 use model::window::Direction;
 use model::{Buckets, Labels, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -80,7 +81,12 @@ pub(crate) struct Node {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Sum {
     None,
-    Events { calls: u64, events: u64 },
+    Events {
+        calls: u64,
+        events: u64,
+    },
+    /// Of verdicts: fails among opinions, by probability.
+    Opinions(Vec<(Inclusion, Ratio)>),
     Calls(u64),
     Values(Buckets),
 }
@@ -271,6 +277,7 @@ impl Tree {
                 let reference = parent.and_then(|(reference, _)| reference);
                 let heard = match &sums[watch] {
                     Sum::Events { calls, events } if *calls > 0 => Some(Counts::Events { calls: *calls, events: *events }),
+                    Sum::Opinions(opinions) if !opinions.is_empty() => Some(Counts::Opinions(opinions)),
                     Sum::Values(_) | Sum::Calls(_) if paused(&labels, &self.told) => None,
                     Sum::Values(buckets) if !buckets.is_empty() => Some(Counts::Values(buckets)),
                     Sum::Calls(calls) => Some(Counts::Calls(*calls)),
@@ -512,6 +519,19 @@ impl Node {
                 self.carried[watch] = (due - events) as f32;
                 Sum::Events { calls: *calls, events: (events as u64).min(*calls) }
             }
+            (Sum::Opinions(opinions), Some(rate)) => {
+                // The strata keep their weights; fails are dealt out among them in order.
+                let mut due = f64::from(self.carried[watch]);
+                let usual = |(inclusion, ratio): &(Inclusion, Ratio)| {
+                    due += ratio.applies as f64 * rate;
+                    let holds = (libm::floor(due) as u64).min(ratio.applies);
+                    due -= holds as f64;
+                    (*inclusion, Ratio { holds, applies: ratio.applies })
+                };
+                let usual = opinions.iter().map(usual).collect();
+                self.carried[watch] = due as f32;
+                Sum::Opinions(usual)
+            }
             // Volumes and values of an ancestor pause.
             (_, _) => Sum::None,
         };
@@ -540,6 +560,7 @@ impl Sum {
         match kind(rule, watch) {
             None if matches!(rule.decides, Decides::Burn(_)) => Self::Events { calls: 0, events: 0 },
             None => Self::None,
+            Some(Kind::Rate | Kind::Limited { .. }) if watch.statistic.estimates() => Self::Opinions(Vec::new()),
             Some(Kind::Rate | Kind::Limited { .. }) => Self::Events { calls: 0, events: 0 },
             Some(Kind::Volume) => Self::Calls(0),
             Some(Kind::Values) => Self::Values(Buckets::default()),
@@ -550,6 +571,7 @@ impl Sum {
         match self {
             Self::None => false,
             Self::Events { calls, .. } | Self::Calls(calls) => *calls > 0,
+            Self::Opinions(opinions) => !opinions.is_empty(),
             Self::Values(buckets) => !buckets.is_empty(),
         }
     }
@@ -567,6 +589,7 @@ impl Sum {
                 *calls += spread.count;
                 *events += spread.buckets.iter().filter(|(bucket, _)| bucket.lowest() as f64 > high).map(|(_, count)| count).sum::<u64>();
             }
+            (Self::Opinions(mine), Part::Opinions) => add_opinions(mine, &cell.opinions),
             (Self::Values(buckets), Part::Spread(at)) => buckets.add(&cell.distributions[at].buckets),
             (Self::Calls(calls), Part::Calls) => *calls += cell.calls,
             // Of a count, the calls that show the signal.
@@ -581,6 +604,7 @@ impl Sum {
                 *calls += more;
                 *events += hits;
             }
+            (Self::Opinions(mine), Self::Opinions(more)) => add_opinions(mine, more),
             (Self::Values(buckets), Self::Values(more)) => buckets.add(more),
             (Self::Calls(calls), Self::Calls(more)) => *calls += more,
             _ => {}

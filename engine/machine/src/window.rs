@@ -4,8 +4,9 @@
 //! away is exactly what was added. A window of the past (the same watch a day earlier) gets its calls when its end passes them.
 
 use crate::environment::Slice;
-use model::fold::{Cell, Ratio};
+use model::fold::{Cell, Ratio, add_opinions};
 use model::plan::{Plan, Rule, Statistic, Watch};
+use model::verdict::Inclusion;
 use model::{Buckets, Labels, Span, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -50,6 +51,8 @@ pub(crate) struct RuleGroup {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Sum {
     Ratio(Ratio),
+    /// Opinions by the probability with which their calls were chosen.
+    Opinions(Vec<(Inclusion, Ratio)>),
     Spread {
         count: u64,
         sum: u128,
@@ -80,6 +83,7 @@ struct Target {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     Ratio(usize),
+    Opinions,
     Spread(usize),
     Calls,
     /// Calls by label, and the sum of a measure where there is one.
@@ -89,6 +93,7 @@ pub(crate) enum Part {
 impl Sum {
     pub fn empty(watch: &Watch) -> Self {
         match watch.statistic {
+            _ if watch.statistic.estimates() => Self::Opinions(Vec::new()),
             Statistic::Rate(_) | Statistic::Count(_) => Self::Ratio(Ratio::default()),
             Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Sum(_) => Self::Spread { count: 0, sum: 0, buckets: Buckets::default() },
             Statistic::Volume => Self::Calls(0),
@@ -100,6 +105,7 @@ impl Sum {
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Ratio(ratio) => ratio.applies == 0,
+            Self::Opinions(opinions) => opinions.is_empty(),
             Self::Spread { count, .. } => *count == 0,
             Self::Calls(calls) => *calls == 0,
             Self::Each(labels) => labels.is_empty(),
@@ -119,6 +125,7 @@ impl Sum {
                 *sum += theirs;
                 buckets.add(others);
             }
+            (Self::Opinions(mine), Self::Opinions(theirs)) => add_opinions(mine, theirs),
             (Self::Calls(mine), Self::Calls(theirs)) => *mine += theirs,
             (Self::Each(mine), Self::Each(theirs)) => {
                 for (label, (calls, amount)) in theirs {
@@ -141,6 +148,7 @@ impl Sum {
                 *sum += cell.distributions[at].sum;
                 buckets.add(&cell.distributions[at].buckets);
             }
+            (Self::Opinions(mine), Part::Opinions) => add_opinions(mine, &cell.opinions),
             (Self::Calls(mine), Part::Calls) => *mine += cell.calls,
             // Calls without the key are nobody's.
             (Self::Each(labels), Part::Each(measure)) if !target.label.is_empty() => {
@@ -161,6 +169,16 @@ impl Sum {
                 *count -= cell.distributions[at].count;
                 *sum -= cell.distributions[at].sum;
                 buckets.subtract(&cell.distributions[at].buckets);
+            }
+            (Self::Opinions(mine), Part::Opinions) => {
+                for (inclusion, ratio) in &cell.opinions {
+                    let at = mine.binary_search_by_key(inclusion, |(known, _)| *known).expect("only what was added is taken away");
+                    mine[at].1.holds -= ratio.holds;
+                    mine[at].1.applies -= ratio.applies;
+                    if mine[at].1.applies == 0 {
+                        mine.remove(at);
+                    }
+                }
             }
             (Self::Calls(mine), Part::Calls) => *mine -= cell.calls,
             (Self::Each(labels), Part::Each(measure)) if !target.label.is_empty() => {
@@ -329,6 +347,7 @@ fn part(plan: &Plan, watch: &Watch) -> Part {
     let grouping = &plan.groupings[watch.grouping];
     let measure = || watch.statistic.measure().and_then(|measure| grouping.measures.iter().position(|m| m == measure));
     match &watch.statistic {
+        statistic if statistic.estimates() => Part::Opinions,
         Statistic::Rate(signal) | Statistic::Count(signal) => {
             Part::Ratio(grouping.signals.iter().position(|s| s == signal).expect("the plan put the signal there"))
         }

@@ -10,8 +10,9 @@ mod rules;
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod world;
 
+use model::verdict::JudgeRequest;
 use model::{Fold, Plan, Span, Timestamp};
-use rules::{answer, every_kind_of_rule, fold};
+use rules::{answer, every_kind_of_rule, fold, judge};
 use std::collections::BTreeMap;
 use std::thread;
 use streamgauge_machine::{CheckRequest, ENVIRONMENTS_MAX, Effect, Input, Ledger, Machine, Notification, SliceBlock, Start};
@@ -25,6 +26,7 @@ struct Desk<'p> {
     plan: &'p Plan,
     machine: Machine,
     asked: Vec<CheckRequest>,
+    judging: BTreeMap<String, JudgeRequest>,
     blocks: BTreeMap<(String, Timestamp), SliceBlock>,
     told: BTreeMap<String, Notification>,
 }
@@ -40,7 +42,14 @@ struct Outcome {
 
 impl<'p> Desk<'p> {
     fn new(plan: &'p Plan) -> Self {
-        Self { plan, machine: Machine::new(plan.clone(), 0), asked: Vec::new(), blocks: BTreeMap::new(), told: BTreeMap::new() }
+        Self {
+            plan,
+            machine: Machine::new(plan.clone(), 0),
+            asked: Vec::new(),
+            judging: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            told: BTreeMap::new(),
+        }
     }
 
     fn apply(&mut self, input: Input) {
@@ -53,11 +62,20 @@ impl<'p> Desk<'p> {
         for effect in effects {
             match effect {
                 Effect::Check(asked) => self.asked.push(asked),
+                Effect::Judge(request) => _ = self.judging.insert(request.id(), request),
                 Effect::Notify(told) => assert!(self.told.insert(told.id.clone(), told).is_none(), "told twice in one life"),
                 Effect::Seal(block) => assert!(self.blocks.insert((block.environment.clone(), block.start), block).is_none(), "sealed twice"),
                 Effect::DeadLetter { .. } => {}
             }
         }
+    }
+
+    /// What happens beside the stream, the same for every run: time elapses, and judges say what they think of half the calls they were given.
+    fn beside(&mut self, now: Timestamp) {
+        self.apply(Input::Elapsed { now });
+        let said: Vec<_> = self.judging.keys().step_by(2).cloned().collect();
+        let verdicts = said.iter().filter_map(|id| self.judging.remove(id)).map(|request| judge(&request)).collect();
+        self.apply(Input::Judged { verdicts });
     }
 
     fn answer(&mut self, at: usize) {
@@ -71,6 +89,7 @@ impl<'p> Desk<'p> {
         let needed = |block: &&SliceBlock| needs.iter().any(|(name, from, to)| block.environment == *name && (*from..*to).contains(&block.start));
         let sealed = self.blocks.values().filter(needed).cloned().collect();
         self.asked.clear();
+        self.judging.clear();
         let mut effects = Vec::new();
         self.machine = start.finish(self.plan.clone(), sealed, &mut effects);
         self.carry_out(effects);
@@ -109,7 +128,7 @@ fn one_at_a_time(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)])
     let mut elapses = elapses.iter().peekable();
     for (at, entry) in entries.iter().enumerate() {
         while let Some((_, now)) = elapses.next_if(|(next, _)| *next == at) {
-            desk.apply(Input::Elapsed { now: *now });
+            desk.beside(*now);
             (0..desk.asked.len()).for_each(|_| desk.answer(0));
         }
         desk.apply(Input::Folded(folded(plan, std::slice::from_ref(entry))));
@@ -124,7 +143,7 @@ fn at_random(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)], rng
     let (mut at, most, patience) = (0, [2, 30, 400][rng.usize(0..3)], [1, 4, 40][rng.usize(0..3)]);
     while at < entries.len() {
         while let Some((_, now)) = elapses.next_if(|(next, _)| *next == at) {
-            desk.apply(Input::Elapsed { now: *now });
+            desk.beside(*now);
         }
         let stop = elapses.peek().map_or(entries.len(), |(next, _)| *next);
         let mut batches = Vec::new();
@@ -170,7 +189,7 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         Some(seed) => seed..seed + 1,
         None => 0..number("STREAMGAUGE_SPLITS_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut told, mut overflowed, mut crowded, mut forgotten) = (0, 0, 0, 0);
+    let (mut told, mut overflowed, mut crowded, mut forgotten, mut judged) = (0, 0, 0, 0, 0);
     for seed in seeds.clone() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let size = Size {
@@ -189,14 +208,15 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
             }
         }
         told += reference.told.len();
+        judged += reference.ledger.judged.values().map(|judged| judged.passed + judged.failed).sum::<u64>();
         overflowed += u64::from(reference.ledger.overflowed > 0);
         crowded += u64::from(reference.ledger.malformed_by.contains_key(&model::wire::Reason::TooManyEnvironments));
         forgotten += u64::from(entries.windows(2).any(|two| two[1].stamp.since(two[0].stamp) > Span::from_secs(3_800)));
     }
     eprintln!(
-        "{told} notifications; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}"
+        "{told} notifications; {judged} opinions; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}"
     );
     if seeds.count() >= SEEDS as usize {
-        assert!(told > 1_000 && overflowed > 5 && crowded > 2 && forgotten > 9, "the streams are too tame");
+        assert!(told > 1_000 && judged > 1_000 && overflowed > 5 && crowded > 2 && forgotten > 9, "the streams are too tame");
     }
 }

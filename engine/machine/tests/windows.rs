@@ -111,6 +111,7 @@ impl Play {
                 }
                 Effect::Notify(told) => self.lines.push(render(&told)),
                 Effect::DeadLetter { sequence, reason } => self.lines.push(format!("dead letter {sequence}: {}", reason.name())),
+                Effect::Judge(request) => self.lines.push(format!("judge {} of {}", request.judge, request.sequence)),
                 Effect::Check(asked) if self.hold_checks => self.asked.push(asked),
                 Effect::Check(asked) => self.answer(asked),
             }

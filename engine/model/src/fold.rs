@@ -7,12 +7,13 @@
 
 use crate::bucket::Distribution;
 use crate::call::CallLog;
-use crate::label::Labels;
+use crate::label::{Key, Labels};
 use crate::measure::{Measure, MeasureRef};
 use crate::plan::{Grouping, Plan, SignalRef, TICK};
 use crate::signal::Signals;
 use crate::takers::Takers;
 use crate::time::{Span, Timestamp};
+use crate::verdict::{Inclusion, Judge, Verdict, draw};
 use crate::wire::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -62,6 +63,20 @@ pub struct Cell {
     pub distributions: Box<[Distribution]>,
     /// Position of the signal, and the stream sequence of a call in its numerator: the lowest [`EXAMPLES_MAX`] of each, sorted.
     pub examples: Vec<(u8, u64)>,
+    /// Of verdicts: opinions that are fail, of all opinions, by the probability with which their calls were chosen; ascending.
+    pub opinions: Vec<(Inclusion, Ratio)>,
+}
+
+/// Adds opinions to others by their probability.
+pub fn add_opinions(to: &mut Vec<(Inclusion, Ratio)>, more: &[(Inclusion, Ratio)]) {
+    for (inclusion, ratio) in more {
+        let at = to.binary_search_by_key(inclusion, |(known, _)| *known).unwrap_or_else(|at| {
+            to.insert(at, (*inclusion, Ratio::default()));
+            at
+        });
+        to[at].1.holds += ratio.holds;
+        to[at].1.applies += ratio.applies;
+    }
 }
 
 /// A batch of calls, summed.
@@ -101,6 +116,52 @@ pub struct TickFold {
     pub tick: Timestamp,
     /// In the order in which they first appear.
     pub cells: Vec<CellFold>,
+    /// What judges may see, in the order in which they first appear.
+    pub offers: Vec<Offer>,
+}
+
+/// The calls of one group that one judge may see in one tick: how many there are, and those of them that are chosen first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Index into the plan's judges.
+    pub judge: u16,
+    /// It is to see all of them that it may.
+    pub always: bool,
+    /// In the order of the judge's `sampling.by`.
+    pub labels: Labels,
+    pub calls: u64,
+    /// With the smallest draws, by draw and sequence: one more than may be chosen, so that it is known which draw was too large.
+    pub candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Candidate {
+    pub draw: u64,
+    pub sequence: u64,
+    /// Where its verdict will count: groupings of the plan, and its labels there.
+    pub groups: Vec<(u16, Labels)>,
+}
+
+impl Offer {
+    /// Adds those of another part of the same tick. `most`: [`crate::verdict::Sampling::most_per_tick`] of the judge.
+    pub fn merge(&mut self, other: Self, most: usize) {
+        self.calls += other.calls;
+        for candidate in other.candidates {
+            if self.has_room(candidate.draw, candidate.sequence, most) {
+                self.insert(candidate, most);
+            }
+        }
+    }
+
+    fn has_room(&self, draw: u64, sequence: u64, most: usize) -> bool {
+        self.candidates.len() <= most || self.candidates.last().is_some_and(|last| (draw, sequence) < (last.draw, last.sequence))
+    }
+
+    fn insert(&mut self, candidate: Candidate, most: usize) {
+        let at = self.candidates.partition_point(|known| (known.draw, known.sequence) < (candidate.draw, candidate.sequence));
+        self.candidates.insert(at, candidate);
+        self.candidates.truncate(most + 1);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +180,30 @@ impl Cell {
             ratios: vec![Ratio::default(); grouping.signals.len()].into(),
             distributions: vec![Distribution::default(); grouping.measures.len()].into(),
             examples: Vec::new(),
+            opinions: Vec::new(),
         }
+    }
+
+    /// One verdict on a call that was chosen with probability `inclusion`.
+    pub fn of_verdict(grouping: &Grouping, verdict: &Verdict, inclusion: Inclusion) -> Self {
+        let mut cell = Self::new(grouping);
+        cell.calls = 1;
+        for (position, (signal, ratio)) in grouping.signals.iter().zip(&mut cell.ratios).enumerate() {
+            let SignalRef::Verdict(signal, _) = signal else { continue };
+            let Some(holds) = signal.of(verdict.outcome) else { continue };
+            *ratio = Ratio { holds: u64::from(holds), applies: 1 };
+            if holds {
+                cell.examples.push((position as u8, verdict.sequence));
+            }
+        }
+        for (measure, distribution) in grouping.measures.iter().zip(&mut cell.distributions) {
+            let value = if let MeasureRef::Verdict(measure, _) = measure { measure.of(verdict) } else { None };
+            value.into_iter().for_each(|value| distribution.record(value));
+        }
+        if let Some(failed) = verdict.outcome.failed() {
+            cell.opinions.push((inclusion, Ratio { holds: u64::from(failed), applies: 1 }));
+        }
+        cell
     }
 
     /// Addition. Both cells belong to the same grouping.
@@ -135,6 +219,7 @@ impl Cell {
         for (signal, sequence) in &other.examples {
             self.example(*signal, *sequence);
         }
+        add_opinions(&mut self.opinions, &other.opinions);
     }
 
     fn add(&mut self, grouping: &Grouping, sequence: u64, call: &Inspected<'_, '_>, script: Option<&ScriptView>) {
@@ -143,6 +228,7 @@ impl Cell {
             let (signals, bit) = match signal {
                 SignalRef::BuiltIn(signal) => (call.signals, 1 << signal.index()),
                 SignalRef::User(_, at) => (script.map(|script| script.signals).unwrap_or_default(), 1 << at),
+                SignalRef::Verdict(..) => continue,
             };
             ratio.applies += u64::from(signals.applies & bit != 0);
             if signals.holds & bit != 0 {
@@ -158,6 +244,7 @@ impl Cell {
             let value = match measure {
                 MeasureRef::BuiltIn(measure) => call.measures[*measure as usize],
                 MeasureRef::User(own) => script.and_then(|script| *script.measures.get(usize::from(own.position))?),
+                MeasureRef::Verdict(..) => None,
             };
             if let Some(value) = value {
                 distribution.record(value);
@@ -183,18 +270,35 @@ impl Cell {
 pub struct Folder<'p> {
     plan: &'p Plan,
     takers: Takers,
-    /// Of the current call: the groupings whose filter takes it.
+    /// Of the current call: the groupings, or the judges, whose filter takes it.
     taken: Vec<usize>,
+    /// Of the judges' filters.
+    judges: Takers,
+    /// Which groupings are of verdicts.
+    of_verdicts: Vec<usize>,
     fold: Fold,
     /// For each environment: bytes of (tick, grouping, slice, labels) → where its cell is.
     index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
+    /// For each environment: bytes of (tick, judge, always, labels) → where its offer is.
+    offered: Vec<HashMap<Box<[u8]>, u32>>,
     scratch: Vec<u8>,
 }
 
 impl<'p> Folder<'p> {
     pub fn new(plan: &'p Plan) -> Self {
         let takers = Takers::new(plan.groupings.iter().map(|grouping| &grouping.filter));
-        Self { plan, takers, taken: Vec::new(), fold: Fold::default(), index: Vec::new(), scratch: Vec::with_capacity(128) }
+        let of_verdicts = plan.groupings.iter().enumerate().filter(|(_, grouping)| grouping.verdicts.is_some()).map(|(at, _)| at).collect();
+        Self {
+            plan,
+            takers,
+            taken: Vec::new(),
+            judges: Takers::new(plan.judges.iter().map(|judge| &judge.applies)),
+            of_verdicts,
+            fold: Fold::default(),
+            index: Vec::new(),
+            offered: Vec::new(),
+            scratch: Vec::with_capacity(128),
+        }
     }
 
     /// Sequences grow from call to call.
@@ -222,6 +326,7 @@ impl<'p> Folder<'p> {
             let name = name.to_owned();
             self.fold.environments.push(EnvironmentFold { name, clock: time, stamp, sequences: Vec::new(), ticks: Vec::new() });
             self.index.push(HashMap::new());
+            self.offered.push(HashMap::new());
             self.fold.environments.len() - 1
         });
         let environment = &mut self.fold.environments[at];
@@ -230,7 +335,7 @@ impl<'p> Folder<'p> {
         environment.stamp = environment.stamp.max(stamp);
         let tick = environment.clock.floor(TICK);
         if environment.ticks.last().is_none_or(|last| last.tick < tick) {
-            environment.ticks.push(TickFold { tick, cells: Vec::new() });
+            environment.ticks.push(TickFold { tick, cells: Vec::new(), offers: Vec::new() });
         }
         let tick_at = environment.ticks.len() - 1;
         let cells = &mut environment.ticks[tick_at].cells;
@@ -238,6 +343,9 @@ impl<'p> Folder<'p> {
         self.takers.of(call.call, &mut self.taken);
         for number in self.taken.iter().copied() {
             let grouping = &self.plan.groupings[number];
+            if grouping.verdicts.is_some() {
+                continue;
+            }
             let of_slot = |slot: usize| call.scripts.binary_search_by_key(&slot, |script| script.slot).ok().map(|at| &call.scripts[at]);
             let script = grouping.script.and_then(|script| of_slot(script.slot));
             if grouping.script.is_some() && !script.is_some_and(|script| script.applies) {
@@ -264,6 +372,51 @@ impl<'p> Folder<'p> {
             };
             cells[cell].cell.add(grouping, sequence, call, script);
         }
+        if !self.plan.judges.is_empty() {
+            self.offer(at, sequence, call);
+        }
+    }
+
+    /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison; the few calls with the
+    /// smallest draws are kept.
+    fn offer(&mut self, at: usize, sequence: u64, call: &Inspected<'_, '_>) {
+        self.judges.of(call.call, &mut self.taken);
+        let mut drawn = None;
+        for number in self.taken.iter().copied() {
+            let judge = &self.plan.judges[number];
+            if !judge.can_judge(call.call) {
+                continue;
+            }
+            let always = judge.wants(call.call, call.signals);
+            let environment = &mut self.fold.environments[at];
+            let tick_at = environment.ticks.len() - 1;
+            let offers = &mut environment.ticks[tick_at].offers;
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&(tick_at as u32).to_le_bytes());
+            self.scratch.extend_from_slice(&(number as u16).to_le_bytes());
+            self.scratch.push(u8::from(always));
+            for key in &judge.sampling.by {
+                let label = key.label(call.call);
+                self.scratch.extend_from_slice(&(label.len() as u16).to_le_bytes());
+                self.scratch.extend_from_slice(label.as_bytes());
+            }
+            let offer = match self.offered[at].get(self.scratch.as_slice()) {
+                Some(offer) => *offer as usize,
+                None => {
+                    let labels = judge.sampling.by.iter().map(|key| key.label(call.call).into_owned()).collect();
+                    offers.push(Offer { judge: number as u16, always, labels, calls: 0, candidates: Vec::new() });
+                    self.offered[at].insert(self.scratch.as_slice().into(), offers.len() as u32 - 1);
+                    offers.len() - 1
+                }
+            };
+            let offer = &mut offers[offer];
+            offer.calls += 1;
+            let (draw, most) = (*drawn.get_or_insert_with(|| draw(call.call)), judge.sampling.most_per_tick());
+            if offer.has_room(draw, sequence, most) {
+                let groups = self.of_verdicts.iter().filter_map(|at| Some((*at as u16, verdict_labels(self.plan, *at, call.call, judge)?))).collect();
+                offer.insert(Candidate { draw, sequence, groups }, most);
+            }
+        }
     }
 
     pub fn finish(self) -> Fold {
@@ -280,6 +433,13 @@ impl<'p> Folder<'p> {
         fold.last = sequence;
         fold.received += 1;
     }
+}
+
+/// The labels under which a verdict on `call` counts in a grouping; `None` where it does not.
+fn verdict_labels(plan: &Plan, grouping: usize, call: &CallLog<'_>, judge: &Judge) -> Option<Labels> {
+    let grouping = &plan.groupings[grouping];
+    let label = |key: &Key| if *key == Key::Judge { judge.name.clone() } else { key.label(call).into_owned() };
+    grouping.filter.lets_verdict_through(call, &judge.name).then(|| grouping.keys.iter().map(label).collect())
 }
 
 #[cfg(test)]

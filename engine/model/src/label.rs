@@ -23,6 +23,8 @@ pub enum Key {
     Session,
     StatusCode,
     FinishReason,
+    /// The judge, of a verdict; a call has none.
+    Judge,
     /// Any entry of `properties`.
     Property(String),
 }
@@ -33,7 +35,7 @@ pub type Labels = Vec<String>;
 /// A label is cut here: long enough for every model and stage name seen, short enough that 20,000 series fit in memory.
 pub const LABEL_MAX_BYTES: usize = 200;
 
-const NAMED: [(&str, Key); 14] = [
+const NAMED: [(&str, Key); 15] = [
     ("kind", Key::Kind),
     ("service", Key::Service),
     ("stage", Key::Stage),
@@ -48,6 +50,7 @@ const NAMED: [(&str, Key); 14] = [
     ("session_id", Key::Session),
     ("status_code", Key::StatusCode),
     ("finish_reason", Key::FinishReason),
+    ("judge", Key::Judge),
 ];
 
 impl Key {
@@ -85,6 +88,7 @@ impl Key {
             Self::Session => given(&call.session_id),
             Self::StatusCode => call.status_code.map_or(Cow::Borrowed(""), |code| Cow::Owned(code.to_string())),
             Self::FinishReason => given(&call.finish_reason),
+            Self::Judge => Cow::Borrowed(""),
             Self::Property(name) => call.property_text(name).unwrap_or_default(),
         };
         if label.len() <= LABEL_MAX_BYTES {

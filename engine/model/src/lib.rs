@@ -15,6 +15,7 @@ pub mod show;
 pub mod signal;
 pub mod takers;
 pub mod time;
+pub mod verdict;
 pub mod window;
 pub mod wire;
 
@@ -29,4 +30,5 @@ pub use show::Unit;
 pub use signal::Signal;
 pub use takers::Takers;
 pub use time::{Span, Timestamp};
+pub use verdict::Verdict;
 pub use wire::{Malformed, parse};

@@ -2,6 +2,7 @@
 
 use crate::call::CallLog;
 use crate::show::Unit;
+use crate::verdict::VerdictMeasure;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,11 +60,13 @@ impl Measure {
     }
 }
 
-/// A measure of a grouping: built in, or what a rule's `measures(log)` gives.
+/// A measure of a grouping: built in, what a rule's `measures(log)` gives, or one of verdicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MeasureRef {
     BuiltIn(Measure),
     User(OwnMeasure),
+    /// Of verdicts, with its name as written, which may name a judge.
+    Verdict(VerdictMeasure, String),
 }
 
 /// A measure of a rule's own.
@@ -83,6 +86,7 @@ impl MeasureRef {
         match self {
             Self::BuiltIn(measure) => measure.name(),
             Self::User(own) => &own.name,
+            Self::Verdict(_, name) => name,
         }
     }
 
@@ -91,6 +95,7 @@ impl MeasureRef {
         match self {
             Self::BuiltIn(measure) => measure.step(),
             Self::User(own) => own.step,
+            Self::Verdict(measure, _) => measure.step(),
         }
     }
 
@@ -98,6 +103,7 @@ impl MeasureRef {
         match self {
             Self::BuiltIn(measure) => measure.unit(),
             Self::User(own) => Unit::Number(own.unit.clone()),
+            Self::Verdict(measure, _) => measure.unit(),
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::measure::{Measure, MeasureRef};
 use crate::show::Unit;
 use crate::signal::Signal;
 use crate::time::Span;
+use crate::verdict::{Judge, VerdictSignal};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The detection tick: rules decide once every ten seconds of event time.
@@ -25,6 +27,8 @@ pub struct Plan {
     /// The first is [`Grouping::base`].
     pub groupings: Vec<Grouping>,
     pub rules: Vec<Rule>,
+    /// In the order of their names.
+    pub judges: Vec<Judge>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +54,8 @@ pub struct Grouping {
     pub filter: Filter,
     /// The script whose `applies` and `signals` decide, with the fingerprint of its text: another text is another grouping.
     pub script: Option<Script>,
+    /// It counts verdicts and not calls: a fingerprint of the judges whose they are.
+    pub verdicts: Option<u64>,
     pub signals: Vec<SignalRef>,
     pub measures: Vec<MeasureRef>,
 }
@@ -65,6 +71,8 @@ pub enum SignalRef {
     BuiltIn(Signal),
     /// A signal of the user's own: its name, and its position among those of the grouping's script.
     User(String, u8),
+    /// Of verdicts, with its name as written, which may name a judge.
+    Verdict(VerdictSignal, String),
 }
 
 /// Equality filters: every key has one of its values. Empty lets everything through.
@@ -221,7 +229,8 @@ impl Watch {
         let grouping = &plan.groupings[self.grouping];
         let only = self.only.iter().map(|(at, values)| format!("{}={}", grouping.keys[*at], values.join("|"))).collect::<Vec<_>>().join(" ");
         let script = grouping.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
-        format!("{:?}|{:?}|{keys}|{only}|{}|{script}", self.statistic, self.expect, grouping.filter)
+        let verdicts = grouping.verdicts.map_or(String::new(), |judges| format!("{judges:016x}"));
+        format!("{:?}|{:?}|{keys}|{only}|{}|{script}|{verdicts}", self.statistic, self.expect, grouping.filter)
     }
 }
 
@@ -317,7 +326,24 @@ impl Plan {
                 rule
             })
             .collect();
-        Self { windows, false_alarms, groupings, rules }
+        Self { windows, false_alarms, groupings, rules, judges: Vec::new() }
+    }
+
+    /// The same, with judges that see a sample of the calls.
+    pub fn judged_by(mut self, mut judges: Vec<Judge>) -> Self {
+        judges.sort_by(|a, b| a.name.cmp(&b.name));
+        for grouping in self.groupings.iter_mut().filter(|grouping| grouping.verdicts.is_some()) {
+            let theirs = judges.iter().filter(|judge| grouping.filter.lets_judge_through(&judge.name));
+            let theirs: Vec<_> = theirs.map(|judge| format!("{}={:016x}", judge.name, judge.fingerprint)).collect();
+            grouping.verdicts = Some(fingerprint(&theirs.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+        self.judges = judges;
+        self
+    }
+
+    /// The judges that rules name, each once, in order.
+    pub fn judges_named(&self) -> BTreeSet<&str> {
+        self.rules.iter().flat_map(|rule| &rule.watches).filter_map(|watch| watch.statistic.judge()).collect()
     }
 
     /// The script slot of a rule: that of its `check`, or of what looks at calls.
@@ -364,14 +390,18 @@ fn place(groupings: &mut Vec<Grouping>, group_by: &[Key], script: Option<Script>
     let own = matches!(signal, Some(SignalRef::User(..))) || matches!(measure, Some(MeasureRef::User(_)));
     let base = &groupings[0];
     let known = |key: &Key| base.keys.contains(key);
-    let in_base = !own && script.is_none() && keys.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
+    // What is known when a verdict comes are the labels that its call had; no script sees it.
+    let verdicts = watch.statistic.of_verdicts().then_some(0);
+    let script = script.filter(|_| verdicts.is_none());
+    let in_base = !own && script.is_none() && verdicts.is_none() && keys.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
     let index = if in_base || !watch.statistic.counts() {
         0
     } else {
-        let found = groupings.iter().skip(1).position(|g| g.keys == keys && g.filter == filter && g.script == script);
+        let found = groupings.iter().skip(1).position(|g| g.keys == keys && g.filter == filter && g.script == script && g.verdicts == verdicts);
         found.map_or_else(
             || {
-                groupings.push(Grouping { keys: keys.clone(), filter: filter.clone(), script, signals: Vec::new(), measures: Vec::new() });
+                let (keys, filter) = (keys.clone(), filter.clone());
+                groupings.push(Grouping { keys, filter, script, verdicts, signals: Vec::new(), measures: Vec::new() });
                 groupings.len() - 1
             },
             |at| at + 1,
@@ -405,6 +435,7 @@ impl Grouping {
             keys: vec![Key::Stage, Key::Provider, Key::Model],
             filter: Filter::default(),
             script: None,
+            verdicts: None,
             signals: Signal::ALL.into_iter().map(SignalRef::BuiltIn).collect(),
             measures: Measure::ALL.map(MeasureRef::from).to_vec(),
         }
@@ -415,13 +446,14 @@ impl Grouping {
         let keys = self.keys.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
         let signals = self.signals.iter().map(SignalRef::name).collect::<Vec<_>>().join(",");
         let measure = |measure: &MeasureRef| match measure {
-            MeasureRef::BuiltIn(measure) => measure.name().to_owned(),
+            MeasureRef::BuiltIn(_) | MeasureRef::Verdict(..) => measure.name().to_owned(),
             // Steps of another size do not add up.
             MeasureRef::User(own) => format!("{}/{}", own.name, own.step),
         };
         let measures = self.measures.iter().map(measure).collect::<Vec<_>>().join(",");
         let script = self.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
-        format!("{keys}|{}|{script}|{signals}|{measures}", self.filter)
+        let verdicts = self.verdicts.map_or(String::new(), |judges| format!("|{judges:016x}"));
+        format!("{keys}|{}|{script}|{signals}|{measures}{verdicts}", self.filter)
     }
 
     /// Series that one group of this grouping stands for.
@@ -434,7 +466,7 @@ impl SignalRef {
     pub fn name(&self) -> &str {
         match self {
             Self::BuiltIn(signal) => signal.name(),
-            Self::User(name, _) => name,
+            Self::User(name, _) | Self::Verdict(_, name) => name,
         }
     }
 }
@@ -445,6 +477,17 @@ impl Filter {
             let label = key.label(call);
             values.iter().any(|value| *value == label)
         })
+    }
+
+    /// Whether it lets through the verdict of a judge on `call`.
+    pub fn lets_verdict_through(&self, call: &CallLog<'_>, judge: &str) -> bool {
+        self.lets_judge_through(judge)
+            && self.0.iter().all(|(key, values)| *key == Key::Judge || values.iter().any(|value| *value == key.label(call)))
+    }
+
+    /// Whether it lets through verdicts of a judge on some call.
+    pub fn lets_judge_through(&self, judge: &str) -> bool {
+        self.0.iter().filter(|(key, _)| *key == Key::Judge).all(|(_, values)| values.iter().any(|value| value == judge))
     }
 
     /// Both filters: a key in both keeps the values they share.
@@ -483,6 +526,25 @@ impl Severity {
 }
 
 impl Statistic {
+    /// Whether verdicts are counted for it, and not calls.
+    pub fn of_verdicts(&self) -> bool {
+        matches!(self.signal(), Some(SignalRef::Verdict(..))) || matches!(self.measure(), Some(MeasureRef::Verdict(..)))
+    }
+
+    /// Of verdicts, the judge whose they are; `None`: those of all.
+    pub fn judge(&self) -> Option<&str> {
+        let name = match (self.signal(), self.measure()) {
+            (Some(SignalRef::Verdict(_, name)), _) | (_, Some(MeasureRef::Verdict(_, name))) => name,
+            _ => return None,
+        };
+        name.split_once(':').map(|(_, judge)| judge)
+    }
+
+    /// Whether its rate is an estimate for all calls, from those that were judged.
+    pub fn estimates(&self) -> bool {
+        matches!(self, Self::Rate(SignalRef::Verdict(VerdictSignal::Failed, _)))
+    }
+
     /// Whether calls are counted for it; a ratio is made of other watches.
     pub fn counts(&self) -> bool {
         !matches!(self, Self::Ratio { .. })
@@ -508,6 +570,7 @@ impl Statistic {
     pub fn of_what(&self) -> &str {
         match self {
             Self::Rate(SignalRef::BuiltIn(signal)) => signal.of_what(),
+            Self::Rate(SignalRef::Verdict(signal, _)) => signal.of_what(),
             _ => "calls",
         }
     }

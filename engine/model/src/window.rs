@@ -16,6 +16,8 @@ pub struct Observation {
     /// 95 % confidence limits of a rate (Wilson); the value itself otherwise.
     pub low: f64,
     pub high: f64,
+    /// Of an estimate from a sample: as many calls of equal weight would say as much.
+    pub effective: Option<f64>,
     /// The rule's own range, or the learned one.
     pub expected: Option<Range>,
     /// Nothing is expected yet, because too little has been seen.
@@ -109,18 +111,22 @@ impl Direction {
 ///
 /// Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 pub fn wilson(holds: u64, calls: u64) -> (f64, f64) {
+    let (low, high) = wilson_of(holds as f64, calls as f64);
+    // At the ends the exact limit is the value itself; rounding must not move it.
+    (if holds == 0 { 0.0 } else { low }, if holds == calls && calls > 0 { 1.0 } else { high })
+}
+
+/// The same of counts that need not be whole, such as those of a weighted sample.
+pub fn wilson_of(holds: f64, calls: f64) -> (f64, f64) {
     const Z: f64 = 1.959_963_984_540_054;
-    if calls == 0 {
+    if calls <= 0.0 {
         return (0.0, 1.0);
     }
-    let (n, p) = (calls as f64, holds as f64 / calls as f64);
+    let (n, p) = (calls, holds / calls);
     let z2 = Z * Z / n;
     let centre = (p + z2 / 2.0) / (1.0 + z2);
     let half = Z / (1.0 + z2) * (p * (1.0 - p) / n + z2 / (4.0 * n)).sqrt();
-    // At the ends the exact limit is the value itself; rounding must not move it.
-    let low = if holds == 0 { 0.0 } else { (centre - half).max(0.0) };
-    let high = if holds == calls { 1.0 } else { (centre + half).min(1.0) };
-    (low, high)
+    ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use crate::replay::Replay;
 use crate::source::{BATCH_MAX, Envelope};
 use machine::{Input, Notification, Reason};
 use model::plan::TICK;
+use model::verdict::{JudgeRequest, Outcome, Skip, Verdict};
 use model::{Span, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -18,6 +20,9 @@ const SETTLE: Span = Span::from_secs(600);
 const STEP: Span = Span::from_secs(60);
 /// Longer pauses pass in longer steps, so that a slip in the year of a call costs no minutes.
 const STEPS_MAX: u64 = 20_000;
+/// What a property begins with that says what a judge makes of the call: `fail`, `unreadable`, `error` or `skip`, a pass that is
+/// `dear`, or one of a score that is always the same, `flat`; without one it passes.
+const JUDGE: &str = "judge:";
 /// In messages that are kept, so that they are the same everywhere.
 const PUBLIC_URL: &str = "http://streamgauge.example";
 /// Of rules without a channel.
@@ -56,12 +61,16 @@ pub struct Alert {
 /// What is wrong with its calls.
 pub(super) fn run(test: &Test, inspector: Arc<Inspector>) -> Result<Came, String> {
     let mut traffic = Traffic::of(test)?;
-    let mut play = Play { replay: Replay::new(inspector), told: Vec::new(), now: traffic.start, sequence: 0, batch: Vec::with_capacity(BATCH_MAX) };
+    // Verdicts come some seconds after their calls, so time goes on in steps of ticks.
+    let step = if inspector.plan.judges.is_empty() { STEP } else { TICK };
+    let (told, marked, batch) = (Vec::new(), BTreeMap::new(), Vec::with_capacity(BATCH_MAX));
+    let mut play = Play { replay: Replay::new(inspector), told, now: traffic.start, sequence: 0, batch, step, marked };
     while let Some((stamp, log)) = traffic.next()? {
-        if play.batch.len() == BATCH_MAX || play.batch.first().is_some_and(|first| stamp.since(first.stamp) > STEP) {
+        if play.batch.len() == BATCH_MAX || play.batch.first().is_some_and(|first| stamp.since(first.stamp) > play.step) {
             play.fold()?;
         }
         play.sequence += 1;
+        play.note(&log);
         play.batch.push(Envelope { sequence: play.sequence, stamp, payload: log.into() });
     }
     play.fold()?;
@@ -86,6 +95,10 @@ struct Play {
     now: Timestamp,
     sequence: u64,
     batch: Vec<Envelope>,
+    /// The most that time goes on at once.
+    step: Span,
+    /// What becomes of single calls when they are judged, by sequence and judge.
+    marked: BTreeMap<u64, BTreeMap<String, String>>,
 }
 
 impl Play {
@@ -99,17 +112,60 @@ impl Play {
         self.batch.clear();
         self.elapse(first);
         self.replay.apply(Input::Folded(folded.fold), &mut self.told);
+        self.judge();
         self.elapse(last);
         Ok(())
     }
 
+    /// Notes what becomes of the call that comes next when it is judged.
+    fn note(&mut self, log: &[u8]) {
+        if self.replay.inspector().plan.judges.is_empty()
+            || !log.windows(JUDGE.len() + 1).any(|bytes| bytes[0] == b'"' && bytes[1..] == *JUDGE.as_bytes())
+        {
+            return;
+        }
+        let Ok(call) = model::parse(log) else { return };
+        let judges = self.replay.inspector().plan.judges.iter().map(|judge| &judge.name);
+        let marked = judges.filter_map(|name| Some((name.clone(), call.property_text(&format!("{JUDGE}{name}"))?.into_owned())));
+        let marked: BTreeMap<_, _> = marked.collect();
+        if !marked.is_empty() {
+            self.marked.insert(self.sequence, marked);
+        }
+    }
+
+    /// Says what the judges think of the calls that were chosen for them.
+    fn judge(&mut self) {
+        let verdicts: Vec<_> = self.replay.chosen().into_iter().map(|request| self.verdict(request)).collect();
+        if !verdicts.is_empty() {
+            self.replay.apply(Input::Judged { verdicts }, &mut self.told);
+        }
+    }
+
+    fn verdict(&mut self, request: JudgeRequest) -> Verdict {
+        let JudgeRequest { judge, fingerprint, environment, sequence, .. } = request;
+        let mark = self.marked.get(&sequence).and_then(|marked| marked.get(&judge)).map_or("", String::as_str);
+        let (outcome, score, latency_ms) = match mark {
+            "fail" => (Outcome::Fail, Some(0.0), Some(1_000)),
+            "unreadable" => (Outcome::Unreadable, None, Some(1_000)),
+            "error" => (Outcome::Errored, None, Some(30_000)),
+            "skip" => (Outcome::Skipped(Skip::Budget), None, None),
+            "dear" => (Outcome::Pass, Some(1.0), Some(1_000)),
+            "flat" => (Outcome::Pass, Some(0.7), Some(1_000)),
+            // Scores differ, as those of a judge at work do.
+            _ => (Outcome::Pass, Some(1.0 - (sequence % 5) as f64 / 10.0), Some(1_000)),
+        };
+        let cost_nano_usd = if mark == "dear" { 50_000_000 } else { 100_000 };
+        Verdict { judge, fingerprint, environment, sequence, outcome, score, latency_ms, cost_nano_usd, wait_ms: latency_ms.unwrap_or(0) }
+    }
+
     /// Lets time go on to `to`, in steps.
     fn elapse(&mut self, to: Timestamp) {
-        let step = STEP.max(Span::from_millis(to.since(self.now).millis() / STEPS_MAX));
+        let step = self.step.max(Span::from_millis(to.since(self.now).millis() / STEPS_MAX));
         while self.now < to {
             self.now = to.min(self.now + step);
             if self.replay.machine().would_elapse(self.now) {
                 self.replay.apply(Input::Elapsed { now: self.now }, &mut self.told);
+                self.judge();
             }
         }
     }

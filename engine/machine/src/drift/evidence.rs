@@ -172,6 +172,19 @@ pub(super) fn counts(calls: f64, mean: f64, null: f64, shape: f64) -> f64 {
     }
 }
 
+/// Evidence of weighted yes/no opinions for alternative `k`: weight (1 on average), opinions, and those that are yes. `spread`: mean square of the
+/// weights. With equal weights it is the binomial ratio; with others each opinion is a bet whose stake its weight scales ([`Bets`]).
+pub fn bets(null: &RateNull, k: usize, opinions: &[(f64, f64, f64)], spread: f64) -> Option<f64> {
+    let (q, h) = rates(null, k)?;
+    let stake = (q - h) / (spread * h * (1.0 - h));
+    let one = |(weight, opinions, yes): &(f64, f64, f64)| {
+        // So that no single opinion takes more than nine tenths of the capital.
+        let stake = (stake * weight).clamp(-0.9 / (1.0 - h), 0.9 / h);
+        yes * libm::log(1.0 + stake * (1.0 - h)) + (opinions - yes) * libm::log(1.0 - stake * h)
+    };
+    Some(opinions.iter().map(one).sum())
+}
+
 /// Bets that a weighted mean of scores in 0..=1 is not `mean`: exact for any sampling whose weights were fixed before the score was known.
 ///
 /// Source: Waudby-Smith, Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86 (2024). With equal weights and yes/no scores
@@ -233,6 +246,17 @@ mod tests {
                     assert!((got - expected).abs() < 1e-8 * expected.abs().max(1.0), "{correlation} {calls} {events} {k}: {got} is not {expected}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn opinions_of_equal_weight_are_the_binomial_ratio() {
+        let null = RateNull { up: Some(logit(0.1)), down: Some(logit(0.1)), guard: 0.1 };
+        let test = RateTest::new(null);
+        for k in (0..ODDS.len()).filter(|k| ODDS[*k] < 8.0) {
+            let (got, expected) = (bets(&null, k, &[(1.0, 40.0, 7.0)], 1.0), test.binomial(k, 40.0, 7.0));
+            let equal = |(got, expected): (f64, f64)| (got - expected).abs() < 1e-9;
+            assert!(got.is_some() == expected.is_some() && got.zip(expected).is_none_or(equal), "{k}: {got:?} is not {expected:?}");
         }
     }
 

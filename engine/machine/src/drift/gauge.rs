@@ -8,11 +8,14 @@ use super::baseline::{Baseline, Expected, HOUR, KEPT_PER_HOUR, Reference, rate_l
 use super::delay::Conditions;
 use super::detector::{DAY, Detector, Firing, Recovery, Scale};
 use super::dispersion::{BLOCK, Dispersion, Excess};
-use super::evidence::{Correlated, LN_ODDS, RateNull, RateTest, volume};
+use super::evidence::{Correlated, LN_ODDS, RateNull, RateTest, bets, volume};
 use super::shape::{BINS, LEVELS, TILTS, Tilts};
 use super::{expit, logit};
+use crate::opinion::weighted;
 use model::Buckets;
+use model::fold::Ratio;
 use model::plan::Range;
+use model::verdict::Inclusion;
 use model::window::Direction;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +55,12 @@ pub enum Kind {
 /// What one tick showed.
 #[derive(Clone, Copy, Debug)]
 pub enum Counts<'a> {
-    Events { calls: u64, events: u64 },
+    Events {
+        calls: u64,
+        events: u64,
+    },
+    /// Of verdicts: fails among opinions, by the probability with which their calls were chosen; not empty.
+    Opinions(&'a [(Inclusion, Ratio)]),
     Calls(u64),
     Values(&'a Buckets),
 }
@@ -202,6 +210,7 @@ impl Gauge {
         let detector = &mut self.detector;
         let ended = match (&mut self.state, counts) {
             (State::Rate(rate), Counts::Events { calls, events }) => rate.tick(detector, at, calls, events, parent, fires),
+            (State::Rate(rate), Counts::Opinions(opinions)) => rate.tick_of_opinions(detector, at, opinions, parent, fires),
             (State::Volume(volume), Counts::Calls(calls)) => volume.tick(detector, at, calls, parent, fires),
             (State::Values(values), Counts::Values(buckets)) => values.tick(detector, at, buckets, fires),
             _ => unreachable!("a gauge is given the counts of its kind"),
@@ -488,6 +497,63 @@ impl Rate {
             }
         }
         // Its children start from what it expects now.
+        self.refresh(at, parent);
+        ended
+    }
+
+    /// One tick's opinions. Of equal weights it is a tick like any other; of different ones each is a bet against what is expected, staked by its weight.
+    fn tick_of_opinions(
+        &mut self,
+        detector: &mut Detector,
+        at: u32,
+        opinions: &[(Inclusion, Ratio)],
+        parent: Option<Reference>,
+        fires: bool,
+    ) -> Option<Ended> {
+        if let [(_, ratio)] = opinions {
+            return self.tick(detector, at, ratio.applies, ratio.holds, parent, fires);
+        }
+        if let Some(hours) = self.baseline.pass(at, fires) {
+            self.dispersion.close_hour(hours);
+            self.stale();
+        }
+        let weights = self.weights();
+        let now = self.refresh(at, parent);
+        // As many calls of equal weight as would say as much, and their fails.
+        let opinions = weighted(opinions);
+        let sums =
+            opinions.iter().fold((0.0, 0.0, 0.0), |(n, x, squares), (w, calls, fails)| (n + w * calls, x + w * fails, squares + w * w * calls));
+        let spread = sums.2 / sums.0;
+        let (n, x) = (sums.0 / spread, sums.1 / spread);
+        detector.moved_to(at, n);
+        let (phi, null, expected, p, error) = (now.excess.phi, now.null, now.expected, now.p, now.error);
+        let mut ended = None;
+        if let Some(null) = null {
+            if fires {
+                let up = detector.firing().is_some_and(|firing| firing.direction == Direction::Up);
+                if let Some(recovery) = self.recovery(up, n.max(1.0) as u64)
+                    && detector.recover(n, x, &recovery)
+                {
+                    ended = Some(Ended::Resolved);
+                }
+            } else {
+                detector.weigh(at, weights, n, |_| x, |k| bets(&null, k, &opinions, spread).map(|llr| llr / phi));
+            }
+        }
+        match expected {
+            Some(expected) => {
+                if !fires {
+                    let variance = n * p * (1.0 - p);
+                    self.dispersion.add(at, x - n * p, variance, variance * (n - 1.0).max(0.0), n * p * error);
+                }
+                self.baseline.add(x, n * p, &expected);
+            }
+            None => {
+                if self.baseline.learn(at, x, n, rate_learned) {
+                    self.now = None;
+                }
+            }
+        }
         self.refresh(at, parent);
         ended
     }

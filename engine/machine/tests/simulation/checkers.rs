@@ -1,6 +1,6 @@
 //! What must be true of a run, worked out from the world's truth and not from the code under test.
 
-use crate::harness::Disk;
+use crate::harness::{Beside, Disk};
 use crate::world::World;
 use model::plan::{TICK, Windows};
 use model::{Labels, Plan, Span, Timestamp};
@@ -99,13 +99,14 @@ pub fn same(machine: &Machine, disk: &Disk, straight: (&Machine, &Disk)) -> Resu
     Ok(())
 }
 
-fn tally(world: &World, windows: Windows, journal: &[(u64, Timestamp)]) -> Tally {
+fn tally(world: &World, windows: Windows, journal: &[(u64, Beside)]) -> Tally {
     let mut tally = Tally::default();
     let mut clocks: BTreeMap<&str, Clock> = BTreeMap::new();
     let mut journal = journal.iter().peekable();
     let mut position = 0;
     for entry in &world.entries {
-        while let Some((_, now)) = journal.next_if(|(at, _)| *at < entry.sequence) {
+        while let Some((_, beside)) = journal.next_if(|(at, _)| *at < entry.sequence) {
+            let Beside::Elapsed(now) = beside else { continue };
             clocks.values_mut().for_each(|clock| clock.elapse(*now));
         }
         tally.received += 1;

@@ -3,12 +3,13 @@
 //! What it holds to is what the program around the machine must hold to:
 //! - a batch holds no sequence that an earlier one had;
 //! - what is not in the stream is journaled with its position before it is applied;
-//! - time elapses only at the end of the stream, never while what an earlier life had read is read again;
+//! - time elapses only at the end of the stream, and judges are heard only there or live: never while what an earlier life had read is read again;
 //! - effects are carried out before the snapshot that follows them, or together with it;
 //! - a restart reads on after the snapshot's position and applies the journal where it was applied.
 
-use crate::rules::{answer, fold};
+use crate::rules::{answer, fold, judge};
 use crate::world::{Entry, World};
+use model::verdict::{JudgeRequest, Verdict};
 use model::wire::Reason;
 use model::{Plan, Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -38,13 +39,20 @@ pub struct Disk {
     pub snapshot: Option<Vec<u8>>,
     /// Later ones of the same slice replace earlier ones.
     pub blocks: BTreeMap<(String, Timestamp), SliceBlock>,
-    /// Times that elapsed, each with the position after which it was applied.
-    pub journal: Vec<(u64, Timestamp)>,
+    /// What happened beside the stream, each with the position after which it was applied.
+    pub journal: Vec<(u64, Beside)>,
     /// Unique by id.
     pub outbox: BTreeMap<String, Notification>,
     /// In the order in which they were first told.
     pub told: Vec<String>,
     pub dead: BTreeMap<u64, Reason>,
+}
+
+/// What happens beside the stream.
+#[derive(Clone, Debug)]
+pub enum Beside {
+    Elapsed(Timestamp),
+    Judged(Vec<Verdict>),
 }
 
 /// What happened in a run, to see that the runs are worth something.
@@ -54,6 +62,7 @@ pub struct Happened {
     pub told_again: u64,
     pub sealed_again: u64,
     pub answered_late: u64,
+    pub verdicts: u64,
 }
 
 /// One life of the edge and its machine, from start to crash.
@@ -62,6 +71,7 @@ struct Life {
     /// Effects not carried out yet.
     todo: VecDeque<Effect>,
     asked: Vec<CheckRequest>,
+    judging: Vec<JudgeRequest>,
     /// How much of the journal is applied.
     journaled: usize,
     /// The last sequence this life has read; behind it, everything is dropped.
@@ -103,8 +113,9 @@ impl<'w> Harness<'w> {
                 }
                 30..45 => (0..self.rng.u32(1..40)).for_each(|_| self.answer_one(&mut life)),
                 45..48 => self.snapshot(&mut life)?,
-                48..60 => {
-                    if self.elapse(&mut life) {
+                48..64 => {
+                    let died = if self.rng.bool() { self.elapse(&mut life) } else { self.judge(&mut life) };
+                    if died {
                         // Journaled, and dead before it is applied.
                         crashes_left = crashes_left.saturating_sub(1);
                         life = self.crash(life);
@@ -131,7 +142,7 @@ impl<'w> Harness<'w> {
         let mut now = self.world.entries.last().map_or(Timestamp::EPOCH, |entry| entry.stamp);
         for seconds in [8, 31, 60, 300, 4_000] {
             now = now + Span::from_secs(seconds);
-            self.disk.journal.push((life.machine.position(), now));
+            self.disk.journal.push((life.machine.position(), Beside::Elapsed(now)));
             self.catch_up_journal(&mut life);
         }
         while !life.todo.is_empty() || !life.asked.is_empty() {
@@ -170,7 +181,7 @@ impl<'w> Harness<'w> {
             Some(Bug::ForgetsTheJournal) => self.disk.journal.len(),
             _ => self.disk.journal.partition_point(|(position, _)| *position < read),
         };
-        Life { machine, todo: effects.into(), asked: Vec::new(), journaled, read }
+        Life { machine, todo: effects.into(), asked: Vec::new(), judging: Vec::new(), journaled, read }
     }
 
     fn crash(&mut self, life: Life) -> Life {
@@ -186,12 +197,16 @@ impl<'w> Harness<'w> {
 
     /// Applies what was journaled at this position in an earlier life.
     fn catch_up_journal(&mut self, life: &mut Life) {
-        while let Some((position, now)) = self.disk.journal.get(life.journaled).copied() {
+        while let Some((position, beside)) = self.disk.journal.get(life.journaled).cloned() {
             if position > life.read {
                 break;
             }
             life.journaled += 1;
-            self.apply(life, Input::Elapsed { now });
+            let input = match beside {
+                Beside::Elapsed(now) => Input::Elapsed { now },
+                Beside::Judged(verdicts) => Input::Judged { verdicts },
+            };
+            self.apply(life, input);
         }
     }
 
@@ -249,7 +264,27 @@ impl<'w> Harness<'w> {
         if !life.machine.would_elapse(now) && self.rng.u32(0..10) > 0 {
             return false;
         }
-        self.disk.journal.push((life.machine.position(), now));
+        self.disk.journal.push((life.machine.position(), Beside::Elapsed(now)));
+        if self.rng.u32(0..8) == 0 {
+            return true;
+        }
+        self.catch_up_journal(life);
+        false
+    }
+
+    /// Journals and applies what judges said of some calls, a few of them not waited for any more; `true`: it died in between.
+    fn judge(&mut self, life: &mut Life) -> bool {
+        self.catch_up_journal(life);
+        // What an earlier life decided behind this position, it decided without these verdicts.
+        let catching_up = life.read < self.furthest || life.journaled < self.disk.journal.len();
+        if catching_up || life.judging.is_empty() {
+            return false;
+        }
+        self.rng.shuffle(&mut life.judging);
+        let said = self.rng.usize(1..=life.judging.len());
+        let verdicts: Vec<_> = life.judging.drain(..said).map(|request| judge(&request)).collect();
+        self.happened.verdicts += said as u64;
+        self.disk.journal.push((life.machine.position(), Beside::Judged(verdicts)));
         if self.rng.u32(0..8) == 0 {
             return true;
         }
@@ -261,6 +296,7 @@ impl<'w> Harness<'w> {
         let Some(effect) = life.todo.pop_front() else { return Ok(()) };
         match effect {
             Effect::Check(asked) => life.asked.push(asked),
+            Effect::Judge(request) => life.judging.push(request),
             Effect::Seal(block) => {
                 let key = (block.environment.clone(), block.start);
                 let decoded = SliceBlock::decode(&block.encode()).map_err(|error| error.to_string())?;
@@ -312,7 +348,7 @@ impl<'w> Harness<'w> {
 }
 
 /// The same stream and journal in one life: batches of a fixed size, effects carried out and checks answered at once.
-pub fn straight(world: &World, plan: &Plan, journal: &[(u64, Timestamp)]) -> Result<(Machine, Disk), String> {
+pub fn straight(world: &World, plan: &Plan, journal: &[(u64, Beside)]) -> Result<(Machine, Disk), String> {
     let mut harness = Harness::new(world, plan.clone(), fastrand::Rng::with_seed(0), None);
     let mut life = harness.start(0);
     harness.disk.journal = journal.to_vec();

@@ -75,15 +75,16 @@ fn nothing_is_lost_counted_twice_or_told_otherwise_whenever_the_edge_dies() {
             told_again: happened.told_again + more.told_again,
             sealed_again: happened.sealed_again + more.sealed_again,
             answered_late: happened.answered_late + more.answered_late,
+            verdicts: happened.verdicts + more.verdicts,
         };
     }
     eprintln!("{sum:?}\n{happened:?}");
     if seeds().count() >= SEEDS as usize {
         let Seen { calls, fired, ended, late, future, missed, malformed, overflowed, check_failures, elapsed } = sum;
-        let Happened { crashes, told_again, sealed_again, answered_late } = happened;
+        let Happened { crashes, told_again, sealed_again, answered_late, verdicts } = happened;
         let all = [calls, fired, ended, late, future, missed, malformed, overflowed, check_failures, elapsed];
         assert!(
-            all.iter().chain(&[crashes, told_again, sealed_again, answered_late]).all(|n| *n >= 100),
+            all.iter().chain(&[crashes, told_again, sealed_again, answered_late, verdicts]).all(|n| *n >= 100),
             "the worlds are too tame: {sum:?} {happened:?}"
         );
     }

@@ -3,6 +3,7 @@
 use model::call::ResponseFormat;
 use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
 use model::signal::{Findings, has_text_answer, json_answer, signals};
+use model::verdict::{Judge, JudgeRequest, Outcome, Sampling, Skip, Verdict, VerdictSignal};
 use model::window::{Checked, Fire};
 use model::{FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
 use streamgauge_machine::{CheckRequest, Input};
@@ -120,11 +121,43 @@ pub fn every_kind_of_rule() -> Plan {
                 vec![watch("calls", Statistic::Volume, 30), watch("slow", Statistic::Mean(Measure::LatencyMs.into()), 30)],
             ),
         ),
+        rule("opinions", &[Key::Stage, Key::Model], vec![watch("bad", opinion("quality"), 300)]),
+        checked(
+            1,
+            rule(
+                "judges",
+                &[Key::Judge],
+                vec![watch("errors", Statistic::Rate(SignalRef::Verdict(VerdictSignal::Errored, "judge_errored".into())), 60)],
+            ),
+        ),
         seldom,
         silence,
     ];
     let often = FalseAlarms::parse("1000 per hour").expect("it is written as it should be");
-    Plan::new(Windows { series_max: 900, ..Windows::default() }, often, specs)
+    let judge =
+        |name: &str, fingerprint, sampling| Judge { name: name.into(), fingerprint, applies: Filter::default(), environments: Vec::new(), sampling };
+    let few = Sampling { rate: 0.5, per_minute: 6, by: vec![Key::Stage], always: vec![Signal::InvalidJson], ..Sampling::default() };
+    let many = Sampling { rate: 1.0, per_minute: 60, ..Sampling::default() };
+    Plan::new(Windows { series_max: 900, ..Windows::default() }, often, specs).judged_by(vec![judge("quality", 1, many), judge("relevance", 2, few)])
+}
+
+/// The share of a judge's opinions that are fail.
+pub fn opinion(judge: &str) -> Statistic {
+    Statistic::Rate(SignalRef::Verdict(VerdictSignal::Failed, format!("judge:{judge}")))
+}
+
+/// What becomes of a chosen call: a function of the request alone.
+pub fn judge(request: &JudgeRequest) -> Verdict {
+    let outcome = match request.sequence % 7 {
+        0 | 1 => Outcome::Fail,
+        2 => Outcome::Errored,
+        3 => Outcome::Skipped(Skip::Expired),
+        _ => Outcome::Pass,
+    };
+    let latency_ms = (!matches!(outcome, Outcome::Skipped(_))).then_some(request.sequence % 1000);
+    let (judge, environment) = (request.judge.clone(), request.environment.clone());
+    let (fingerprint, sequence) = (request.fingerprint, request.sequence);
+    Verdict { judge, fingerprint, environment, sequence, outcome, score: None, latency_ms, cost_nano_usd: 7, wait_ms: 1 }
 }
 
 fn only(key: Key, value: &str) -> Filter {

@@ -1,0 +1,41 @@
+//! Asking judges about the calls that the machine chose for them.
+//!
+//! The daemon hands over requests and gets verdicts back, whenever they come; it waits for neither. What is between the two ends, and how a judge is
+//! asked, is nobody else's business.
+//! Deliberately absent: who is chosen, and how verdicts count. That is the machine's.
+
+use model::Verdict;
+use model::verdict::JudgeRequest;
+use tokio::sync::mpsc;
+
+/// A verdict, and why it is what it is: the judge's own reason, or what went wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub verdict: Verdict,
+    /// At most 2 KiB.
+    pub why: String,
+}
+
+/// The daemon's end.
+#[derive(Debug)]
+pub struct Judging {
+    pub asks: mpsc::Sender<JudgeRequest>,
+    pub said: mpsc::Receiver<Said>,
+}
+
+/// The judges' end.
+#[derive(Debug)]
+pub struct Asked {
+    pub requests: mpsc::Receiver<JudgeRequest>,
+    pub says: mpsc::Sender<Said>,
+}
+
+/// Requests and verdicts on their way: enough that neither end waits for the other; what does not fit waits in the machine's state.
+const UNDER_WAY: usize = 256;
+
+/// Both ends.
+pub fn ends() -> (Judging, Asked) {
+    let (asks, requests) = mpsc::channel(UNDER_WAY);
+    let (says, said) = mpsc::channel(UNDER_WAY);
+    (Judging { asks, said }, Asked { requests, says })
+}
