@@ -11,6 +11,7 @@ use model::{FalseAlarms, Timestamp};
 use std::time::Instant;
 use streamgauge::inspect::Inspector;
 use streamgauge::source::Envelope;
+use streamgauge::suspensions::Suspensions;
 
 const BATCH: usize = 4096;
 
@@ -49,13 +50,13 @@ fn main() {
         });
         let fold = median(rounds, || {
             for batch in envelopes.chunks(BATCH) {
-                std::hint::black_box(inspector.fold(batch));
+                std::hint::black_box(inspector.fold(batch, &Suspensions::default()));
             }
         });
         let all = median(rounds, || {
             let (mut machine, mut effects) = (Machine::new(plan.clone(), 0), Vec::new());
             for batch in envelopes.chunks(BATCH) {
-                machine.apply(Input::Folded(inspector.fold(batch).fold), &mut effects);
+                machine.apply(Input::Folded(inspector.fold(batch, &Suspensions::default()).fold), &mut effects);
                 effects.clear();
             }
             std::hint::black_box(machine.position());

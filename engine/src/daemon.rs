@@ -27,6 +27,7 @@ use crate::routes::Routes;
 use crate::rulebook::Live;
 use crate::source::{Batch, Envelope};
 use crate::store::{Db, Store, day};
+use crate::suspensions::{self, Suspensions};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
@@ -149,6 +150,8 @@ pub struct Daemon {
     pub judging: Option<Judging>,
     /// Chosen calls that the judges are still to be told of. The machine bounds them.
     pub to_ask: VecDeque<JudgeRequest>,
+    /// Of the machine's scripts, as far as it has said.
+    pub suspensions: Suspensions,
 }
 
 /// Where a crash test kills the process.
@@ -323,10 +326,10 @@ impl Daemon {
                     Some(batch) if batch.envelopes.is_empty() => caught_up = batch.pending == 0,
                     Some(batch) => {
                         for (envelopes, pending) in self.cut_at_journal(batch) {
-                            let inspector = self.inspector.clone();
+                            let (inspector, suspensions) = (self.inspector.clone(), self.suspensions.clone());
                             folding.push_back(tokio::task::spawn_blocking(move || {
                                 let began = Instant::now();
-                                let folded = inspector.fold(&envelopes);
+                                let folded = inspector.fold(&envelopes, &suspensions);
                                 (inspector, folded, envelopes, pending, began.elapsed())
                             }));
                         }
@@ -467,6 +470,10 @@ impl Daemon {
         for (environment, from, to) in self.machine.needs(&rules.inspector.plan) {
             sealed.extend(self.store.ask(move |db| db.blocks(&environment, from, to)).await?);
         }
+        if *self.machine.plan() != rules.inspector.plan {
+            // Slots are another plan's; what is still suspended is said anew.
+            self.suspensions = Suspensions::default();
+        }
         let mut effects = Vec::new();
         // What is still to be judged is asked for anew; the judges know what they have already.
         self.to_ask.clear();
@@ -540,6 +547,10 @@ impl Daemon {
                     self.store.ask(move |db| db.plan(&notification, &routes, planned)).await?;
                     self.wake.notify_one();
                 }
+                Effect::Suspend(suspended) => {
+                    suspensions::report(&self.inspector.plan, &suspended);
+                    self.suspensions.hear(&suspended);
+                }
                 Effect::DeadLetter { sequence, reason } => {
                     let payload =
                         envelopes.binary_search_by_key(&sequence, |e| e.sequence).map(|at| envelopes[at].payload.clone()).unwrap_or_default();
@@ -563,7 +574,7 @@ impl Daemon {
         let inspector = self.inspector.clone();
         tokio::task::spawn_blocking(move || {
             debug_assert!(matches!(inspector.plan.rules[request.rule].decides, Decides::Check(_)));
-            let results = request.groups.iter().map(|group| inspector.rules.check(request.rule, group)).collect();
+            let results = inspector.rules.check_all(request.rule, &request.groups);
             (request, results)
         })
     }

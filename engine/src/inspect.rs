@@ -1,12 +1,13 @@
 //! The stateless half: a batch of envelopes into one fold. Any thread, any order; results are merged in stream order by whoever owns the state.
 
 use crate::source::Envelope;
+use crate::suspensions::Suspensions;
 use evaluators::Evaluators;
-use model::CallLog;
-use model::fold::{Fold, Folder, Inspected};
+use model::fold::{Fold, Folder, Inspected, ScriptView, event_time};
 use model::measure::Measure;
 use model::plan::Plan;
 use model::signal::{Signals, signals};
+use model::{CallLog, Timestamp};
 use rules::RuleSet;
 
 /// Everything that looking at a call needs; shared by the threads that fold.
@@ -26,8 +27,8 @@ pub struct Folded {
 }
 
 impl Inspector {
-    /// Reads, judges and sums the batch.
-    pub fn fold(&self, envelopes: &[Envelope]) -> Folded {
+    /// Reads, judges and sums the batch. Scripts that are suspended for a call are not run on it.
+    pub fn fold(&self, envelopes: &[Envelope], suspensions: &Suspensions) -> Folded {
         let mut folder = Folder::new(&self.plan);
         let mut details = Vec::new();
         let mut scripts = Vec::new();
@@ -35,7 +36,7 @@ impl Inspector {
             match model::parse(&envelope.payload) {
                 Ok(call) => {
                     let (signals, measures) = self.judge(&call);
-                    self.rules.see(&call, &mut scripts);
+                    self.see(&call, envelope.sequence, envelope.stamp, suspensions, &folder, &mut scripts);
                     folder.add(envelope.sequence, envelope.stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
                 }
                 Err(malformed) => {
@@ -45,6 +46,21 @@ impl Inspector {
             }
         }
         Folded { fold: folder.finish(), details }
+    }
+
+    /// What scripts see in a call that is about to be added to `folder`, as far as that will count.
+    pub fn see(
+        &self,
+        call: &CallLog<'_>,
+        sequence: u64,
+        stamp: Timestamp,
+        suspensions: &Suspensions,
+        folder: &Folder<'_>,
+        views: &mut Vec<ScriptView>,
+    ) {
+        let (environment, time) = (call.environment.as_ref(), event_time(call, stamp));
+        let runs = |slot| suspensions.run(slot, environment, sequence, time) && folder.runs(slot, environment, sequence, time);
+        self.rules.see_where(call, views, runs);
     }
 
     /// What is known of a call whatever the rules are.

@@ -26,3 +26,4 @@ pub mod source;
 pub mod standing;
 pub mod start;
 pub mod store;
+pub mod suspensions;

@@ -45,7 +45,21 @@ pub struct Health {
     pub script_failures: u64,
     /// Checks that failed.
     pub check_failures: u64,
+    /// Scripts of it that are not run at the moment.
+    #[serde(default)]
+    pub suspended: Vec<SuspendedScript>,
     pub environments: Vec<Looked>,
+}
+
+/// A script that used up its budget too often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SuspendedScript {
+    pub environment: String,
+    /// `call`: the functions that see calls; `check`.
+    pub on: String,
+    /// Event time, after which it is tried again.
+    pub until: Timestamp,
+    pub hint: String,
 }
 
 /// A rule of one environment.

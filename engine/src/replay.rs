@@ -3,7 +3,9 @@
 //!
 //! Deliberately absent: stores, deliveries and dead letters. Slices are dropped when they seal, and what is malformed is only counted.
 
-use crate::inspect::Inspector;
+use crate::inspect::{Folded, Inspector};
+use crate::source::Envelope;
+use crate::suspensions::Suspensions;
 use machine::{Effect, Input, Machine, Notification};
 use model::verdict::JudgeRequest;
 use std::sync::Arc;
@@ -16,17 +18,24 @@ pub struct Replay {
     effects: Vec<Effect>,
     /// Calls that judges are still to look at.
     chosen: Vec<JudgeRequest>,
+    suspensions: Suspensions,
 }
 
 impl Replay {
     /// A machine that has seen nothing; sequences start at 1.
     pub fn new(inspector: Arc<Inspector>) -> Self {
-        Self { machine: Machine::new(inspector.plan.clone(), 0), inspector, effects: Vec::new(), chosen: Vec::new() }
+        let (effects, chosen, suspensions) = (Vec::new(), Vec::new(), Suspensions::default());
+        Self { machine: Machine::new(inspector.plan.clone(), 0), inspector, effects, chosen, suspensions }
     }
 
     /// Goes on from a machine that has seen something, such as a snapshot's. Its plan is that of `inspector`.
     pub fn resume(inspector: Arc<Inspector>, machine: Machine) -> Self {
-        Self { inspector, machine, effects: Vec::new(), chosen: Vec::new() }
+        Self { inspector, machine, effects: Vec::new(), chosen: Vec::new(), suspensions: Suspensions::default() }
+    }
+
+    /// Reads, judges and sums a batch that follows what was applied so far.
+    pub fn fold(&self, envelopes: &[Envelope]) -> Folded {
+        self.inspector.fold(envelopes, &self.suspensions)
     }
 
     /// Applies one input and answers the checks it asks for; what people would be told goes to `told`, in order.
@@ -50,11 +59,12 @@ impl Replay {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Check(request) => {
-                    let results = request.groups.iter().map(|group| self.inspector.rules.check(request.rule, group)).collect();
+                    let results = self.inspector.rules.check_all(request.rule, &request.groups);
                     inputs.push(Input::Checked { environment: request.environment, at: request.at, rule: request.rule, results });
                 }
                 Effect::Notify(notification) => told.push(notification),
                 Effect::Judge(request) => self.chosen.push(request),
+                Effect::Suspend(suspended) => self.suspensions.hear(&suspended),
                 Effect::Seal(_) | Effect::DeadLetter { .. } => {}
             }
         }

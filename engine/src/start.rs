@@ -17,6 +17,7 @@ use crate::slack::Slack;
 use crate::source::local::Local;
 use crate::source::{Batch, nats};
 use crate::store::Store;
+use crate::suspensions::Suspensions;
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::{Effect, Machine, Start};
 use model::plan::{Filter, Plan, Rule, Windows};
@@ -260,6 +261,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
         judging: None,
         to_ask: VecDeque::new(),
+        suspensions: Suspensions::default(),
     };
     let reading = match feed {
         Feed::Local(local) => {

@@ -31,7 +31,7 @@ fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
             Envelope { sequence, stamp, payload: Bytes::from(call.json) }
         };
         let batch: Vec<_> = calls.by_ref().take(1000).map(envelope).collect();
-        let fold = replay.inspector().fold(&batch).fold;
+        let fold = replay.fold(&batch).fold;
         replay.apply(Input::Folded(fold), &mut told);
     }
     told

@@ -17,8 +17,8 @@ const COMPILED_BYTES: usize = 2 << 10;
 /// Of one compiled pattern: what the crate takes for any that a person writes, a hundred times over.
 const SIZE_MAX_BYTES: usize = 1 << 20;
 /// Text that one run of a function may have matched, times the size of its patterns in KiB: operations do not count what a pattern does, and each
-/// byte may have to be held against every state of it. In the worst case this is a second.
-pub(crate) const MATCHED_MAX_BYTES: usize = 8 << 20;
+/// byte may have to be held against every state of it. In the worst case this is a quarter of a second.
+pub(crate) const MATCHED_MAX_BYTES: usize = 2 << 20;
 /// What a refused pattern counts as: some milliseconds were spent on it, and a script may catch the error and go on.
 const REFUSED_BYTES: usize = 1 << 20;
 
@@ -52,7 +52,7 @@ impl Pattern {
 fn spend(bytes: usize) -> Result<(), Refusal> {
     MATCHED.set(MATCHED.get().saturating_add(bytes));
     if MATCHED.get() > MATCHED_MAX_BYTES {
-        let refusal = Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20));
+        let refusal = Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20)).exhausted();
         return Err(refusal.hint(
             "text, and 2 KiB for each use, count once for each KiB that the pattern takes: repetitions like {100} and classes like \\w are large",
         ));

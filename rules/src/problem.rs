@@ -37,15 +37,23 @@ pub(crate) struct Refusal {
     pub hint: Option<String>,
     /// The word it is about, as written in the file.
     pub about: Option<String>,
+    /// A budget was used up: what was run is as long as it may be, and would have gone on.
+    pub exhausted: bool,
 }
 
 impl Refusal {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, about: None }
+        Self { message: message.into(), hint: None, about: None, exhausted: false }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// It says that a budget was used up.
+    pub fn exhausted(mut self) -> Self {
+        self.exhausted = true;
         self
     }
 
@@ -77,16 +85,21 @@ pub(crate) fn explain(error: &EvalAltResult) -> (Refusal, Position) {
         EvalAltResult::ErrorPropertyNotFound(name, _) => Refusal::new(format!("there is no `{name}` here"))
             .hint(format!("w has the rule's watches, `group` and `now`; a watch has {}", api::parts_of_a_watch().join(", "))),
         EvalAltResult::ErrorTooManyOperations(_) => {
-            Refusal::new("the script used up its budget of operations").hint("a loop may not end; scripts are counted in operations, not in time")
+            let refusal = Refusal::new("the script used up its budget of operations").exhausted();
+            refusal.hint("a loop may not end; scripts are counted in operations, not in time")
         }
-        EvalAltResult::ErrorStackOverflow(_) => Refusal::new("functions call each other too deep").hint("a function may call itself without end"),
+        EvalAltResult::ErrorStackOverflow(_) => {
+            Refusal::new("functions call each other too deep").exhausted().hint("a function may call itself without end")
+        }
         EvalAltResult::ErrorDataTooLarge(what, _) => {
-            Refusal::new(format!("{} is over the limit", lower(what))).hint("the limits are at the end of the reference")
+            Refusal::new(format!("{} is over the limit", lower(what))).exhausted().hint("the limits are at the end of the reference")
         }
         EvalAltResult::ErrorArrayBounds(len, at, _) => {
             Refusal::new(format!("there is no element {at} in an array of {len}")).hint("ask for its len() first, or is_empty()")
         }
-        EvalAltResult::ErrorTooManyVariables(_) => Refusal::new("too many variables at once").hint("the limits are at the end of the reference"),
+        EvalAltResult::ErrorTooManyVariables(_) => {
+            Refusal::new("too many variables at once").exhausted().hint("the limits are at the end of the reference")
+        }
         EvalAltResult::ErrorMismatchOutputType(expected, actual, _) => Refusal::new(format!("expected {expected}, got {actual}")),
         other => Refusal::new(lower(bare(other).trim())),
     };

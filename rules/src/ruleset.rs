@@ -9,6 +9,7 @@ use crate::sandbox::{self, Failure};
 use crate::say::said_type;
 use model::fold::ScriptView;
 use model::plan::{Decides, RuleSpec, Script};
+use model::suspension::CHECKS_EXHAUSTED_MAX;
 use model::window::{Checked, GroupView};
 use model::{Bucket, CallLog, OwnMeasure, Takers};
 use rhai::{AST, Dynamic, Engine, Map};
@@ -99,6 +100,11 @@ impl RuleSet {
     /// Cost: nothing when no function sees calls, and nothing for the rules whose filter does not take the call but a lookup for all of them; the
     /// call is shown to scripts once for all of them.
     pub fn see(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>) {
+        self.see_where(call, views, |_| true);
+    }
+
+    /// The same, for the scripts in the slots that `runs` says.
+    pub fn see_where(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>, runs: impl Fn(usize) -> bool) {
         views.clear();
         if self.0.seeing.is_empty() {
             return;
@@ -108,9 +114,10 @@ impl RuleSet {
         let mut log = None;
         for (at, slot) in taken.into_iter().map(|taker| self.0.seeing[taker]) {
             let rule = &self.0.rules[at];
-            if rule.watches_environment(call) {
+            if rule.watches_environment(call) && runs(slot) {
                 let log = log.get_or_insert_with(|| Log::of(call, self.0.mentioned));
-                let view = rule.view(log).unwrap_or(ScriptView { failed: true, ..ScriptView::default() });
+                let failed = |failure: Failure| ScriptView { failed: true, exhausted: failure.refusal.exhausted, ..ScriptView::default() };
+                let view = rule.view(log).unwrap_or_else(failed);
                 views.push(ScriptView { slot, ..view });
             }
         }
@@ -126,8 +133,24 @@ impl RuleSet {
         let firings = Firings::at(view.at);
         match sandbox::run(engine, &rule.ast, "check", w, Dynamic::from(firings.clone())) {
             Ok(_) => firings.loudest(rule.spec.rule.severity).map_or(Checked::Quiet, Checked::Fire),
+            Err(failure) if failure.refusal.exhausted => Checked::Exhausted(rule.failed(failure)),
             Err(failure) => Checked::Failed(rule.failed(failure)),
         }
+    }
+
+    /// Whether each of `views` fires the rule, in order. Once [`CHECKS_EXHAUSTED_MAX`] of them have used up their budget, those left are not asked and
+    /// count as if they had; so the cost of one look is bounded, however many groups there are.
+    pub fn check_all(&self, rule: usize, views: &[GroupView]) -> Vec<Checked> {
+        let mut exhausted = 0;
+        let check = |view: &GroupView| {
+            if exhausted >= CHECKS_EXHAUSTED_MAX {
+                return Checked::Exhausted("it used up its budget for other groups and was not run".to_owned());
+            }
+            let checked = self.check(rule, view);
+            exhausted += u64::from(matches!(checked, Checked::Exhausted(_)));
+            checked
+        };
+        views.iter().map(check).collect()
     }
 
     /// Why the script of the rule at `rule` fails on `call`, for a person; `None` when it does not.
@@ -182,7 +205,12 @@ impl Compiled {
     /// A failure as the problem of the rule's file that it is.
     fn failed(&self, failure: Failure) -> String {
         let Failure { refusal, at } = failure;
-        let (line, column) = (at.line().unwrap_or(1), at.position().unwrap_or(1).max(1));
+        let Some(line) = at.line() else {
+            // A budget ends nowhere in particular.
+            let hint = refusal.hint.map_or_else(String::new, |hint| format!("\nhint: {hint}"));
+            return format!("{}: {}{hint}", self.path.display(), refusal.message);
+        };
+        let column = at.position().unwrap_or(1).max(1);
         Problem { path: self.path.clone(), line, column, message: refusal.message, hint: refusal.hint }.to_string()
     }
 }

@@ -14,13 +14,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Operations of a file's top level, and of one `check`: a hundred times what the largest rule so far needs.
 pub(crate) const OPERATIONS_MAX: u64 = 200_000;
-/// Operations of one `applies` or `signals`, which run for every call: enough to walk an answer of some thousand values.
-pub(crate) const OPERATIONS_PER_CALL_MAX: u64 = 50_000;
+/// Operations of one `applies`, `signals` or `measures`, which run for every call: enough to walk an answer of a thousand values, which takes a
+/// millisecond. No shipped rule loops at all.
+pub(crate) const OPERATIONS_PER_CALL_MAX: u64 = 20_000;
 /// Functions calling functions: deep enough for any rule, shallow enough for the 2 MiB stack of a worker thread in a debug build.
 pub(crate) const CALL_LEVELS_MAX: usize = 12;
 /// Nesting of one expression; the same reason.
 pub(crate) const EXPRESSION_DEPTH_MAX: usize = 32;
-/// Length of a string in bytes. With 50,000 operations on such strings a call can cost a second and no more than some megabytes.
+/// Length of a string in bytes. With 20,000 operations on such strings a call can cost a second and no more than some megabytes.
 pub(crate) const STRING_MAX_BYTES: usize = 256 << 10;
 /// Elements of an array, nested ones included. Rhai walks an array whenever a function was given it.
 pub(crate) const ARRAY_MAX: usize = 2_000;

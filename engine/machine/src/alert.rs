@@ -86,8 +86,10 @@ pub(crate) enum Condition {
     },
     /// Too few calls to say.
     Unknown,
-    /// The rule's `check` failed: it says nothing, and `no_data` does not speak for it.
+    /// The rule's `check` failed or is suspended: it says nothing, and `no_data` does not speak for it.
     Failed,
+    /// It failed because a budget was used up.
+    Exhausted,
 }
 
 /// What becomes of an alert.
@@ -115,7 +117,7 @@ pub(crate) fn next(alert: Option<&Alert>, condition: &Condition, rule: &Rule, at
     let breach = match (condition, rule.no_data) {
         (Condition::Breach { .. }, _) | (Condition::Unknown, NoData::Alert) => Some(true),
         (Condition::Clear, _) | (Condition::Unknown, NoData::Ok) => Some(false),
-        (Condition::Unknown, NoData::Keep) | (Condition::Failed, _) => None,
+        (Condition::Unknown, NoData::Keep) | (Condition::Failed | Condition::Exhausted, _) => None,
     };
     let Some(alert) = alert else {
         return match breach {

@@ -6,6 +6,7 @@
 
 use crate::alert::{Alert, State};
 use crate::block::SliceBlock;
+use crate::breaker::Breakers;
 use crate::effect::{Effect, Reason};
 use crate::environment::{Environment, Slice};
 use crate::group::Groups;
@@ -59,6 +60,7 @@ struct EnvironmentSnapshot {
     waiting: VecDeque<ClosedTick>,
     trees: Trees,
     samplers: Vec<Sampler>,
+    breakers: Breakers,
 }
 
 /// A decoded snapshot, before the sealed slices that it needs are at hand.
@@ -85,6 +87,7 @@ impl Machine {
             waiting: environment.waiting.clone(),
             trees: environment.trees.clone(),
             samplers: environment.samplers.clone(),
+            breakers: environment.breakers.clone(),
         });
         let snapshot =
             Snapshot { plan: self.plan.clone(), position: self.position, ledger: self.ledger.clone(), environments: environments.collect() };
@@ -136,6 +139,7 @@ impl Machine {
                 environment.ask(closed, effects);
             }
             effects.extend(environment.requests(&self.plan));
+            effects.extend(environment.suspended(&self.plan).map(Effect::Suspend));
         }
     }
 }
@@ -195,6 +199,7 @@ impl Start {
                 windows: Windows::new(&machine.plan, snapshot.tick),
                 trees: snapshot.trees,
                 samplers: snapshot.samplers,
+                breakers: snapshot.breakers,
             };
             machine.environments.insert(environment.name.clone(), environment);
         }
@@ -229,6 +234,7 @@ impl Environment {
             };
             slice.cells = cells.into_iter().filter_map(renumbered).collect();
         }
+        self.breakers.adopt(old, plan, &came_from);
         let mut was = std::mem::take(&mut self.groups);
         self.groups = came_from.iter().map(|from| from.map_or_else(Groups::default, |at| std::mem::take(&mut was[at]))).collect();
         self.series = self.groups.iter().zip(&plan.groupings).map(|(groups, grouping)| groups.len() as u32 * grouping.series_per_group()).sum();

@@ -4,7 +4,7 @@ use crate::block::SliceBlock;
 use model::plan::{Action, Severity};
 use model::verdict::JudgeRequest;
 use model::window::{GroupView, Observation};
-use model::{Timestamp, Unit};
+use model::{Span, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,39 @@ pub enum Effect {
     Judge(JudgeRequest),
     /// Keep the payload of this stream sequence where its sender finds it, with the reason.
     DeadLetter { sequence: u64, reason: model::wire::Reason },
+    /// Do not run a script for a while. Whoever hears of it late does needless work and no harm; a restart says it anew.
+    Suspend(Suspended),
+}
+
+/// A script that is not run, because it used up its budget too often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspended {
+    pub environment: String,
+    /// Index into the plan's rules.
+    pub rule: usize,
+    pub of: Suspends,
+    /// Event time: of calls, or of the end of a tick.
+    pub until: Timestamp,
+    pub length: Span,
+}
+
+/// What of a rule is not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspends {
+    /// The functions that see calls, for calls as [`model::Suspension`] says.
+    Calls { slot: usize },
+    /// Its `check`; the machine does not ask for it.
+    Checks,
+}
+
+impl Suspends {
+    /// As metrics and lists have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calls { .. } => "call",
+            Self::Checks => "check",
+        }
+    }
 }
 
 /// The groups of one rule at the end of one tick.

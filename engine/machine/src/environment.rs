@@ -5,6 +5,7 @@
 
 use crate::alert::Alert;
 use crate::block::{GroupBlock, SliceBlock};
+use crate::breaker::Breakers;
 use crate::effect::Effect;
 use crate::group::Groups;
 use crate::ledger::Ledger;
@@ -60,6 +61,7 @@ pub(crate) struct Environment {
     pub trees: Trees,
     /// By judge.
     pub samplers: Vec<Sampler>,
+    pub breakers: Breakers,
 }
 
 /// Counts of one slice, by grouping and group number.
@@ -107,6 +109,7 @@ impl Environment {
             windows: Windows::new(plan, first_tick),
             trees: Trees::new(plan),
             samplers: vec![Sampler::default(); plan.judges.len()],
+            breakers: Breakers::default(),
         }
     }
 
@@ -118,8 +121,9 @@ impl Environment {
                 let judge = usize::from(offer.judge);
                 self.samplers[judge].offer(&plan.judges[judge], offer);
             }
+            self.fail(plan, &tick.failures, ledger, effects);
             for cell in tick.cells {
-                self.count(plan, cell.grouping, cell.slice, cell.labels, cell.cell, ledger);
+                self.take(plan, cell, ledger);
             }
         }
         self.event_clock = self.event_clock.max(fold.clock);
@@ -145,7 +149,7 @@ impl Environment {
         self.clock.max(self.event_clock + beyond)
     }
 
-    fn count(&mut self, plan: &Plan, grouping: u16, slice: Timestamp, labels: Labels, cell: Cell, ledger: &mut Ledger) {
+    pub fn count(&mut self, plan: &Plan, grouping: u16, slice: Timestamp, labels: Labels, cell: Cell, ledger: &mut Ledger) {
         let base = grouping == 0;
         if base {
             ledger.counted += cell.calls;
@@ -257,10 +261,12 @@ impl Environment {
     fn advance(&mut self, plan: &Plan, to: Timestamp, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         while self.tick < to {
             self.choose(plan, ledger, effects);
+            self.close_scripts(plan, 1, ledger);
             if self.idle(plan) {
                 // With no call in any window, the ticks in between all say that nothing is known.
+                self.close_scripts(plan, to.since(self.tick).millis() / TICK.millis(), ledger);
                 self.decide_nothing(to);
-                self.settle(plan, effects);
+                self.settle(plan, ledger, effects);
                 self.trees.sweep(plan, to.floor(Span::from_secs(3600)));
                 self.open(plan, to, Some(to.floor(FORGET_EVERY)), effects);
                 return;
@@ -272,7 +278,7 @@ impl Environment {
                 self.trees.sweep(plan, end);
             }
             self.decide(plan, end, scratch, effects);
-            self.settle(plan, effects);
+            self.settle(plan, ledger, effects);
             let forget = end.floor(FORGET_EVERY);
             self.open(plan, end, (forget == end).then_some(end), effects);
         }

@@ -8,6 +8,7 @@
 
 mod alert;
 mod block;
+mod breaker;
 mod burn;
 mod checkpoint;
 pub mod drift;
@@ -27,7 +28,7 @@ mod window;
 pub use alert::{Alert, AlertView, State};
 pub use block::{BlockError, GroupBlock, SliceBlock};
 pub use checkpoint::{CheckpointError, Start};
-pub use effect::{CheckRequest, Effect, Hit, Notification, Observed, Reason};
+pub use effect::{CheckRequest, Effect, Hit, Notification, Observed, Reason, Suspended, Suspends};
 pub use environment::Open;
 pub use explain::{Below, Budget, Delay, Explanation, GaugeExplanation, Leaning, RuleStanding, WatchExplanation};
 pub use ledger::{Judged, Ledger};

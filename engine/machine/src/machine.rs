@@ -1,7 +1,7 @@
 //! The owner of all state, its one entry, and the readings that others may take of it.
 
 use crate::alert::AlertView;
-use crate::effect::Effect;
+use crate::effect::{Effect, Suspended};
 use crate::environment::{Environment, Open};
 use crate::ledger::Ledger;
 use crate::sampling::Sampled;
@@ -61,8 +61,8 @@ impl Machine {
             Input::Folded(fold) => self.merge(fold, effects),
             Input::Checked { environment, at, rule, results } => {
                 if let Some(environment) = self.environments.get_mut(&environment) {
-                    environment.answer(&self.plan, at, rule, results, &mut self.ledger);
-                    environment.settle(&self.plan, effects);
+                    environment.answer(&self.plan, at, rule, results);
+                    environment.settle(&self.plan, &mut self.ledger, effects);
                 }
             }
             Input::Judged { verdicts } => {
@@ -98,11 +98,6 @@ impl Machine {
         for (sequence, reason) in fold.malformed {
             ledger.malformed_one(reason);
             effects.push(Effect::DeadLetter { sequence, reason });
-        }
-        for (slot, failures) in fold.script_failures.into_iter().enumerate().filter(|(_, failures)| *failures > 0) {
-            let rule = self.plan.rules.iter().find(|rule| self.plan.slot_of(rule) == Some(slot));
-            let name = rule.map_or_else(|| format!("script {slot}"), |rule| rule.name.clone());
-            *ledger.script_failures.entry(name).or_default() += failures;
         }
         for part in fold.environments {
             if !self.environments.contains_key(&part.name) {
@@ -191,6 +186,11 @@ impl Machine {
                 alerts.iter().map(move |(labels, alert)| AlertView { rule, environment: &environment.name, labels, alert })
             })
         })
+    }
+
+    /// Scripts that are not run at the moment, by environment.
+    pub fn suspended(&self) -> impl Iterator<Item = Suspended> {
+        self.environments.values().flat_map(|environment| environment.suspended(&self.plan))
     }
 
     /// Whether [`Input::Adopt`] would change anything.

@@ -30,6 +30,8 @@ pub(crate) struct ClosedTick {
     /// The end of the last tick of the stretch; mostly the same.
     pub last: Timestamp,
     pub rules: Vec<RuleTick>,
+    /// Rules that say nothing, because their script did not see all of the tick.
+    pub suspended: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,9 +53,9 @@ pub(crate) struct GroupTick {
 }
 
 impl GroupTick {
-    /// It has no calls in any window.
-    fn unknown(labels: Labels) -> Self {
-        Self { labels, observations: Vec::new(), examples: Vec::new(), hit: Vec::new(), condition: Some(Condition::Unknown) }
+    /// Nothing is known of it.
+    fn without_data(labels: Labels, condition: Condition) -> Self {
+        Self { labels, observations: Vec::new(), examples: Vec::new(), hit: Vec::new(), condition: Some(condition) }
     }
 }
 
@@ -61,8 +63,15 @@ impl Environment {
     /// Lets every rule look at the windows that end at `at`.
     pub(crate) fn decide(&mut self, plan: &Plan, at: Timestamp, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         let certain = self.waiting.is_empty();
-        let mut rules = Vec::new();
+        let (mut rules, mut suspended) = (Vec::new(), Vec::new());
         for (index, rule) in plan.rules.iter().enumerate().filter(|(_, rule)| watches_environment(rule, &self.name) && looks(rule, at)) {
+            if self.breakers.script_suspended(plan, rule, at) {
+                suspended.push(index);
+                continue;
+            }
+            if self.breakers.check_suspended(index, at) {
+                continue;
+            }
             let mut groups: Vec<GroupTick> = Vec::new();
             for labels in self.listed(rule, index) {
                 let Some(sums) = self.sums(rule, index, &labels) else { continue };
@@ -105,7 +114,7 @@ impl Environment {
         if rules.is_empty() && certain && self.alerts.iter().all(BTreeMap::is_empty) {
             return;
         }
-        let closed = ClosedTick { at, last: at, rules };
+        let closed = ClosedTick { at, last: at, rules, suspended };
         self.ask(&closed, effects);
         self.waiting.push_back(closed);
     }
@@ -142,7 +151,7 @@ impl Environment {
     /// Closes the open tick and those after it up to `last`, of which no rule has anything to say.
     pub(crate) fn decide_nothing(&mut self, last: Timestamp) {
         if !self.waiting.is_empty() || !self.alerts.iter().all(BTreeMap::is_empty) {
-            self.waiting.push_back(ClosedTick { at: self.tick + TICK, last, rules: Vec::new() });
+            self.waiting.push_back(ClosedTick { at: self.tick + TICK, last, rules: Vec::new(), suspended: Vec::new() });
         }
     }
 
@@ -163,7 +172,7 @@ impl Environment {
     }
 
     /// The answer to a [`CheckRequest`]: one result per group asked for, in order.
-    pub(crate) fn answer(&mut self, plan: &Plan, at: Timestamp, rule: usize, results: Vec<Checked>, ledger: &mut Ledger) {
+    pub(crate) fn answer(&mut self, plan: &Plan, at: Timestamp, rule: usize, results: Vec<Checked>) {
         let Some(tick) = self.waiting.iter_mut().find(|closed| closed.at == at).and_then(|closed| closed.rules.iter_mut().find(|t| t.rule == rule))
         else {
             return;
@@ -175,26 +184,48 @@ impl Environment {
                 Checked::Fire(Fire { summary, severity, labels }) => {
                     Condition::Breach { summary, severity: severity.unwrap_or(plan.rules[rule].severity), labels }
                 }
-                Checked::Failed(_) => {
-                    *ledger.check_failures.entry(plan.rules[rule].name.clone()).or_default() += 1;
-                    Condition::Failed
-                }
+                Checked::Failed(_) => Condition::Failed,
+                Checked::Exhausted(_) => Condition::Exhausted,
             });
         }
     }
 
-    /// Applies every closed tick at the front whose rules have all answered.
-    pub(crate) fn settle(&mut self, plan: &Plan, effects: &mut Vec<Effect>) {
-        let answered = |closed: &ClosedTick| closed.rules.iter().all(|tick| tick.groups.iter().all(|group| group.condition.is_some()));
-        while self.waiting.front().is_some_and(answered) {
-            let closed = self.waiting.pop_front().expect("the front was just looked at");
-            self.settle_one(plan, closed.at, closed.rules, effects);
-            let mut at = closed.at;
-            // Bounded by the day after which an alert goes quiet, because alerts that last in silence are left alone.
-            while at < closed.last && !self.unmoved_by_silence(plan) {
-                at = at + TICK;
-                self.settle_one(plan, at, Vec::new(), effects);
+    /// Applies every closed tick at the front whose rules have all answered. Rules that have been suspended since they were asked need not answer: what
+    /// they say is ignored.
+    pub(crate) fn settle(&mut self, plan: &Plan, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
+        let answered = |tick: &RuleTick| tick.groups.iter().all(|group| group.condition.is_some());
+        while self
+            .waiting
+            .front()
+            .is_some_and(|closed| closed.rules.iter().all(|tick| answered(tick) || self.breakers.check_suspended(tick.rule, closed.at)))
+        {
+            let ClosedTick { at, last, mut rules, mut suspended } = self.waiting.pop_front().expect("the front was just looked at");
+            suspended.extend((0..plan.rules.len()).filter(|rule| self.breakers.check_suspended(*rule, at)));
+            rules.retain(|tick| !suspended.contains(&tick.rule));
+            for tick in rules.iter().filter(|tick| matches!(plan.rules[tick.rule].decides, Decides::Check(_))) {
+                self.count_failures(plan, tick, at, ledger, effects);
             }
+            self.settle_one(plan, at, rules, &suspended, effects);
+            let mut at = at;
+            // Bounded by the day after which an alert goes quiet, because alerts that last in silence are left alone.
+            while at < last && !self.unmoved_by_silence(plan) {
+                at = at + TICK;
+                let suspended: Vec<_> = (0..plan.rules.len()).filter(|rule| self.breakers.check_suspended(*rule, at)).collect();
+                self.settle_one(plan, at, Vec::new(), &suspended, effects);
+            }
+        }
+    }
+
+    /// Counts the checks of a rule that failed; too many that used up their budget suspend it.
+    fn count_failures(&mut self, plan: &Plan, tick: &RuleTick, at: Timestamp, ledger: &mut Ledger, effects: &mut Vec<Effect>) {
+        let answers = || tick.groups.iter().filter_map(|group| group.condition.as_ref()).filter(|answer| **answer != Condition::Unknown);
+        let failed = answers().filter(|answer| **answer == Condition::Failed).count() as u64;
+        let exhausted = answers().filter(|answer| **answer == Condition::Exhausted).count() as u64;
+        if failed + exhausted > 0 {
+            *ledger.check_failures.entry(plan.rules[tick.rule].name.clone()).or_default() += failed + exhausted;
+        }
+        if answers().next().is_some() {
+            self.looked(plan, tick.rule, at, exhausted, effects);
         }
     }
 
@@ -204,7 +235,7 @@ impl Environment {
         rules.all(|(alerts, rule)| alerts.is_empty() || rule.no_data == NoData::Alert && rule.repeat.is_none() && alerts.values().all(lasts))
     }
 
-    fn settle_one(&mut self, plan: &Plan, at: Timestamp, rules: Vec<RuleTick>, effects: &mut Vec<Effect>) {
+    fn settle_one(&mut self, plan: &Plan, at: Timestamp, rules: Vec<RuleTick>, suspended: &[usize], effects: &mut Vec<Effect>) {
         let mut listed = rules.into_iter().peekable();
         let mut ticks: Vec<_> = (0..plan.rules.len()).map(|index| listed.next_if(|tick| tick.rule == index).map(|tick| tick.groups)).collect();
         // What others are a consequence of comes first, so that both can begin at one tick and one is told.
@@ -217,7 +248,8 @@ impl Environment {
             }
             let mut groups = ticks[index].take().unwrap_or_default();
             let unlisted = self.alerts[index].keys().filter(|labels| groups.binary_search_by(|group| group.labels.cmp(labels)).is_err());
-            let unlisted: Vec<_> = unlisted.cloned().map(GroupTick::unknown).collect();
+            let says = if suspended.contains(&index) { Condition::Failed } else { Condition::Unknown };
+            let unlisted: Vec<_> = unlisted.cloned().map(|labels| GroupTick::without_data(labels, says.clone())).collect();
             if !unlisted.is_empty() {
                 groups.extend(unlisted);
                 groups.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -253,7 +285,7 @@ impl Environment {
             self.alerts[index].insert(labels.clone(), Alert::begun(id, at, rule.severity));
         }
         let Some(alert) = self.alerts[index].get_mut(&labels) else { return };
-        if !matches!(condition, Condition::Unknown | Condition::Failed) {
+        if !matches!(condition, Condition::Unknown | Condition::Failed | Condition::Exhausted) {
             alert.heard = at;
             alert.observations = group.observations;
             if alert.state == State::Pending {

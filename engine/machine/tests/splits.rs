@@ -12,7 +12,7 @@ mod world;
 
 use model::verdict::JudgeRequest;
 use model::{Fold, Plan, Span, Timestamp};
-use rules::{answer, every_kind_of_rule, fold, judge};
+use rules::{Suspensions, answer, every_kind_of_rule, fold, judge};
 use std::collections::BTreeMap;
 use std::thread;
 use streamgauge_machine::{CheckRequest, ENVIRONMENTS_MAX, Effect, Input, Ledger, Machine, Notification, SliceBlock, Start};
@@ -29,6 +29,8 @@ struct Desk<'p> {
     judging: BTreeMap<String, JudgeRequest>,
     blocks: BTreeMap<(String, Timestamp), SliceBlock>,
     told: BTreeMap<String, Notification>,
+    suspensions: Suspensions,
+    suspended: u64,
 }
 
 /// What must not depend on how it came about.
@@ -40,6 +42,12 @@ struct Outcome {
     snapshot: Vec<u8>,
 }
 
+/// How much happened, to see that the runs are worth something.
+struct Ran {
+    outcome: Outcome,
+    suspended: u64,
+}
+
 impl<'p> Desk<'p> {
     fn new(plan: &'p Plan) -> Self {
         Self {
@@ -49,6 +57,8 @@ impl<'p> Desk<'p> {
             judging: BTreeMap::new(),
             blocks: BTreeMap::new(),
             told: BTreeMap::new(),
+            suspensions: Suspensions::default(),
+            suspended: 0,
         }
     }
 
@@ -65,6 +75,10 @@ impl<'p> Desk<'p> {
                 Effect::Judge(request) => _ = self.judging.insert(request.id(), request),
                 Effect::Notify(told) => assert!(self.told.insert(told.id.clone(), told).is_none(), "told twice in one life"),
                 Effect::Seal(block) => assert!(self.blocks.insert((block.environment.clone(), block.start), block).is_none(), "sealed twice"),
+                Effect::Suspend(suspended) => {
+                    self.suspended += 1;
+                    self.suspensions.hear(&suspended);
+                }
                 Effect::DeadLetter { .. } => {}
             }
         }
@@ -95,17 +109,18 @@ impl<'p> Desk<'p> {
         self.carry_out(effects);
     }
 
-    fn finish(mut self) -> Outcome {
+    fn finish(mut self) -> Ran {
         while !self.asked.is_empty() {
             self.answer(0);
         }
         assert_eq!(self.machine.waiting(), 0);
-        Outcome { told: self.told, ledger: self.machine.ledger().clone(), blocks: self.blocks, snapshot: self.machine.snapshot() }
+        let outcome = Outcome { told: self.told, ledger: self.machine.ledger().clone(), blocks: self.blocks, snapshot: self.machine.snapshot() };
+        Ran { outcome, suspended: self.suspended }
     }
 }
 
-fn folded(plan: &Plan, entries: &[Entry]) -> Fold {
-    fold(plan, entries.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())))
+fn folded(plan: &Plan, entries: &[Entry], suspensions: &Suspensions) -> Fold {
+    fold(plan, entries.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())), suspensions)
 }
 
 /// Where the stream pauses, time elapses: index of the next entry, and the time. These are inputs, the same for every run.
@@ -123,7 +138,7 @@ fn elapses(rng: &mut fastrand::Rng, entries: &[Entry]) -> Vec<(usize, Timestamp)
 }
 
 /// One call per batch, one thread, every check answered before the next call.
-fn one_at_a_time(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)]) -> Outcome {
+fn one_at_a_time(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)]) -> Ran {
     let mut desk = Desk::new(plan);
     let mut elapses = elapses.iter().peekable();
     for (at, entry) in entries.iter().enumerate() {
@@ -131,16 +146,18 @@ fn one_at_a_time(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)])
             desk.beside(*now);
             (0..desk.asked.len()).for_each(|_| desk.answer(0));
         }
-        desk.apply(Input::Folded(folded(plan, std::slice::from_ref(entry))));
+        let fold = folded(plan, std::slice::from_ref(entry), &desk.suspensions);
+        desk.apply(Input::Folded(fold));
         (0..desk.asked.len()).for_each(|_| desk.answer(0));
     }
     desk.finish()
 }
 
-fn at_random(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)], rng: &mut fastrand::Rng) -> Outcome {
+fn at_random(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)], rng: &mut fastrand::Rng) -> Ran {
     let mut desk = Desk::new(plan);
     let mut elapses = elapses.iter().peekable();
     let (mut at, most, patience) = (0, [2, 30, 400][rng.usize(0..3)], [1, 4, 40][rng.usize(0..3)]);
+    let deaf = rng.bool();
     while at < entries.len() {
         while let Some((_, now)) = elapses.next_if(|(next, _)| *next == at) {
             desk.beside(*now);
@@ -152,8 +169,10 @@ fn at_random(plan: &Plan, entries: &[Entry], elapses: &[(usize, Timestamp)], rng
             batches.push(&entries[at..end]);
             at = end;
         }
+        // Some edges never hear of a suspension; the others hear of it late.
+        let heard = if deaf { Suspensions::default() } else { desk.suspensions.clone() };
         let folds: Vec<Fold> = thread::scope(|scope| {
-            let threads: Vec<_> = batches.iter().map(|batch| scope.spawn(|| folded(plan, batch))).collect();
+            let threads: Vec<_> = batches.iter().map(|batch| scope.spawn(|| folded(plan, batch, &heard))).collect();
             threads.into_iter().map(|thread| thread.join().expect("folding does not panic")).collect()
         });
         for fold in folds {
@@ -189,7 +208,7 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         Some(seed) => seed..seed + 1,
         None => 0..number("STREAMGAUGE_SPLITS_SEEDS").unwrap_or(SEEDS),
     };
-    let (mut told, mut overflowed, mut crowded, mut forgotten, mut judged) = (0, 0, 0, 0, 0);
+    let (mut told, mut overflowed, mut crowded, mut forgotten, mut judged, mut suspended) = (0, 0, 0, 0, 0, 0);
     for seed in seeds.clone() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let size = Size {
@@ -200,13 +219,14 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         let entries = World::new(&mut rng, size).entries;
         let plan = every_kind_of_rule();
         let elapses = elapses(&mut rng, &entries);
-        let reference = one_at_a_time(&plan, &entries, &elapses);
+        let Ran { outcome: reference, suspended: times } = one_at_a_time(&plan, &entries, &elapses);
         for round in 0..2 {
-            let outcome = at_random(&plan, &entries, &elapses, &mut rng);
+            let Ran { outcome, .. } = at_random(&plan, &entries, &elapses, &mut rng);
             if let Some(difference) = differ(&reference, &outcome) {
                 panic!("seed {seed} (run it with STREAMGAUGE_SPLITS_SEED={seed}), round {round}: {difference}");
             }
         }
+        suspended += times;
         told += reference.told.len();
         judged += reference.ledger.judged.values().map(|judged| judged.passed + judged.failed).sum::<u64>();
         overflowed += u64::from(reference.ledger.overflowed > 0);
@@ -214,9 +234,10 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         forgotten += u64::from(entries.windows(2).any(|two| two[1].stamp.since(two[0].stamp) > Span::from_secs(3_800)));
     }
     eprintln!(
-        "{told} notifications; {judged} opinions; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}"
+        "{told} notifications; {judged} opinions; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}; {suspended} suspensions"
     );
     if seeds.count() >= SEEDS as usize {
-        assert!(told > 1_000 && judged > 1_000 && overflowed > 5 && crowded > 2 && forgotten > 9, "the streams are too tame");
+        let tame = told < 1_000 || judged < 1_000 || overflowed < 6 || crowded < 3 || forgotten < 10 || suspended < 100;
+        assert!(!tame, "the streams are too tame");
     }
 }

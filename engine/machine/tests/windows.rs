@@ -7,7 +7,7 @@ mod rules;
 use model::plan::{Decides, Filter, NoData, Objective, Plan, RuleSpec, SignalRef, Statistic, Watch, WatchSpec, Windows};
 use model::window::{Checked, Fire, Observation};
 use model::{Buckets, FalseAlarms, Key, Measure, Quantiles, Signal, Span, Timestamp};
-use rules::{checked, expect, fold, held, no_data, rate, rule, watch};
+use rules::{Suspensions, checked, expect, fold, held, no_data, rate, rule, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use streamgauge_machine::{CheckRequest, Effect, Input, Machine, Notification, OTHER, SliceBlock, Start};
 
@@ -92,7 +92,7 @@ impl Play {
         self.sequence += times;
         // The server's stamp: far enough on that no time counts as future, and moving as the calls do.
         let batch = (first..=self.sequence).map(|sequence| (sequence, at, payload.as_bytes()));
-        let folded = fold(self.machine.plan(), batch);
+        let folded = fold(self.machine.plan(), batch, &Suspensions::default());
         self.apply(Input::Folded(folded));
     }
 
@@ -114,6 +114,7 @@ impl Play {
                 Effect::Judge(request) => self.lines.push(format!("judge {} of {}", request.judge, request.sequence)),
                 Effect::Check(asked) if self.hold_checks => self.asked.push(asked),
                 Effect::Check(asked) => self.answer(asked),
+                Effect::Suspend(_) => {}
             }
         }
     }
@@ -570,7 +571,7 @@ fn a_call_from_the_year_one_does_not_make_the_machine_count_its_way_to_today() {
     play.hold_checks = true;
     for (sequence, stage) in (1..=18).map(|sequence| (sequence, if sequence < 10 { "a" } else { "b" })) {
         let payload = format!(r#"{{"id":"x","time":"0001-01-01T00:00:00Z","model":"m","stage":"{stage}","status_code":500}}"#);
-        let folded = fold(play.machine.plan(), [(sequence, zero(), payload.as_bytes())]);
+        let folded = fold(play.machine.plan(), [(sequence, zero(), payload.as_bytes())], &Suspensions::default());
         play.apply(Input::Folded(folded));
     }
     play.sequence = 18;
@@ -698,7 +699,7 @@ fn windows_hold_what_their_calls_add_up_to(statistics: Vec<WatchSpec>, seeds: u6
                 call.stage
             );
             let mut effects = Vec::new();
-            machine.apply(Input::Folded(fold(&plan, [(sequence, stamp, payload.as_bytes())])), &mut effects);
+            machine.apply(Input::Folded(fold(&plan, [(sequence, stamp, payload.as_bytes())], &Suspensions::default())), &mut effects);
             // Ticks that this call closed do not hold it yet.
             for effect in effects {
                 if let Effect::Check(asked) = effect {

@@ -11,6 +11,7 @@ use crate::label::{Key, Labels};
 use crate::measure::{Measure, MeasureRef};
 use crate::plan::{Grouping, Plan, SignalRef, TICK};
 use crate::signal::Signals;
+use crate::suspension::{EXHAUSTED_MAX, is_probe};
 use crate::takers::Takers;
 use crate::time::{Span, Timestamp};
 use crate::verdict::{Inclusion, Judge, Verdict, draw};
@@ -46,6 +47,8 @@ pub struct ScriptView {
     pub measures: Vec<Option<u64>>,
     /// It failed; the call then makes no signal of this script's.
     pub failed: bool,
+    /// It failed because a budget was used up.
+    pub exhausted: bool,
 }
 
 /// Numerator and denominator.
@@ -91,8 +94,6 @@ pub struct Fold {
     /// Times pulled back to the server's stamp.
     pub future: u64,
     pub malformed: Vec<(u64, Reason)>,
-    /// By script slot: calls on which the script failed.
-    pub script_failures: Vec<u64>,
     /// In the order in which they first appear.
     pub environments: Vec<EnvironmentFold>,
 }
@@ -118,6 +119,8 @@ pub struct TickFold {
     pub cells: Vec<CellFold>,
     /// What judges may see, in the order in which they first appear.
     pub offers: Vec<Offer>,
+    /// In the order in which they first appear.
+    pub failures: Vec<FailureFold>,
 }
 
 /// The calls of one group that one judge may see in one tick: how many there are, and those of them that are chosen first.
@@ -162,6 +165,20 @@ impl Offer {
         self.candidates.insert(at, candidate);
         self.candidates.truncate(most + 1);
     }
+}
+
+/// Calls on which one script failed, in one slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailureFold {
+    pub slot: usize,
+    /// Start of the slice.
+    pub slice: Timestamp,
+    /// For other reasons than its budget.
+    pub failed: u64,
+    /// On which it used up a budget. From [`EXHAUSTED_MAX`] on not all are counted: see [`Folder::runs`].
+    pub exhausted: u64,
+    /// Of them, those that are probes.
+    pub probes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,6 +282,11 @@ impl Cell {
     }
 }
 
+/// When a call happened: what its sender says, pulled back to the server's stamp where it lies too far ahead of that.
+pub fn event_time(call: &CallLog<'_>, stamp: Timestamp) -> Timestamp {
+    call.time.min(stamp + FUTURE_MAX)
+}
+
 /// Folds calls one at a time, in stream order.
 #[derive(Debug)]
 pub struct Folder<'p> {
@@ -282,6 +304,8 @@ pub struct Folder<'p> {
     /// For each environment: bytes of (tick, judge, always, labels) → where its offer is.
     offered: Vec<HashMap<Box<[u8]>, u32>>,
     scratch: Vec<u8>,
+    /// A script has used up its budget in this batch.
+    exhausted: bool,
 }
 
 impl<'p> Folder<'p> {
@@ -298,6 +322,7 @@ impl<'p> Folder<'p> {
             index: Vec::new(),
             offered: Vec::new(),
             scratch: Vec::with_capacity(128),
+            exhausted: false,
         }
     }
 
@@ -307,20 +332,24 @@ impl<'p> Folder<'p> {
         self.fold.malformed.push((sequence, reason));
     }
 
+    /// Whether the script in `slot` is worth running on a call at [`event_time`] `time`: not after it has used up its budget so often, in one tick and
+    /// slice, that what it says there will be ignored wherever the stream is cut. Probes go on until one has told that.
+    pub fn runs(&self, slot: usize, environment: &str, sequence: u64, time: Timestamp) -> bool {
+        if !self.exhausted {
+            return true;
+        }
+        let Some(known) = self.fold.environments.iter().find(|known| known.name == environment) else { return true };
+        let (tick, slice) = (known.clock.max(time).floor(TICK), time.floor(self.plan.windows.slice));
+        let last = known.ticks.last().filter(|last| last.tick == tick);
+        let seen = last.and_then(|last| last.failures.iter().find(|seen| (seen.slot, seen.slice) == (slot, slice)));
+        seen.is_none_or(|seen| seen.exhausted < EXHAUSTED_MAX || is_probe(sequence) && seen.probes == 0)
+    }
+
     /// One call, stamped by the server at `stamp`. Cost: a hash lookup per filtered key and per grouping that takes it, and per signal and measure an addition.
     pub fn add(&mut self, sequence: u64, stamp: Timestamp, call: &Inspected<'_, '_>) {
         self.received(sequence);
-        let mut time = call.call.time;
-        if time > stamp + FUTURE_MAX {
-            time = stamp + FUTURE_MAX;
-            self.fold.future += 1;
-        }
-        for script in call.scripts.iter().filter(|script| script.failed) {
-            if self.fold.script_failures.len() <= script.slot {
-                self.fold.script_failures.resize(script.slot + 1, 0);
-            }
-            self.fold.script_failures[script.slot] += 1;
-        }
+        let time = event_time(call.call, stamp);
+        self.fold.future += u64::from(time < call.call.time);
         let name = call.call.environment.as_ref();
         let at = self.fold.environments.iter().position(|environment| environment.name == name).unwrap_or_else(|| {
             let name = name.to_owned();
@@ -335,11 +364,25 @@ impl<'p> Folder<'p> {
         environment.stamp = environment.stamp.max(stamp);
         let tick = environment.clock.floor(TICK);
         if environment.ticks.last().is_none_or(|last| last.tick < tick) {
-            environment.ticks.push(TickFold { tick, cells: Vec::new(), offers: Vec::new() });
+            environment.ticks.push(TickFold { tick, cells: Vec::new(), offers: Vec::new(), failures: Vec::new() });
         }
         let tick_at = environment.ticks.len() - 1;
-        let cells = &mut environment.ticks[tick_at].cells;
+        let TickFold { cells, failures, .. } = &mut environment.ticks[tick_at];
         let slice = time.floor(self.plan.windows.slice);
+        for script in call.scripts.iter().filter(|script| script.failed) {
+            let at = failures.iter().position(|seen| (seen.slot, seen.slice) == (script.slot, slice)).unwrap_or_else(|| {
+                failures.push(FailureFold { slot: script.slot, slice, ..FailureFold::default() });
+                failures.len() - 1
+            });
+            let seen = &mut failures[at];
+            if script.exhausted {
+                self.exhausted = true;
+                seen.exhausted += 1;
+                seen.probes += u64::from(is_probe(sequence));
+            } else {
+                seen.failed += 1;
+            }
+        }
         self.takers.of(call.call, &mut self.taken);
         for number in self.taken.iter().copied() {
             let grouping = &self.plan.groupings[number];
@@ -493,6 +536,36 @@ mod tests {
         assert_eq!(fold.environments[0].ticks[0].cells[0].cell.ratios[Signal::Error.index()], Ratio { holds: 1, applies: 1 });
         assert_eq!(fold.environments[0].ticks[0].cells[0].cell.examples, [(0, 10)]);
         assert_eq!(fold.environments[1].name, "test");
+    }
+
+    #[test]
+    fn a_script_that_used_up_its_budget_is_run_no_more_in_that_tick_and_slice_but_for_one_probe() {
+        let plan = Plan::new(crate::plan::Windows::default(), crate::FalseAlarms::default(), vec![]);
+        let mut folder = Folder::new(&plan);
+        let time = |seconds: u64| Timestamp::EPOCH + Span::from_secs(900_000_000 + seconds);
+        let sequences: Vec<_> = (1..10_000).filter(|sequence| !is_probe(*sequence)).take(EXHAUSTED_MAX as usize).collect();
+        let probe = (20_000..).find(|sequence| is_probe(*sequence)).expect("one in 64 is");
+        let add = |folder: &mut Folder<'_>, sequence: u64, failed: bool| {
+            let log = format!(r#"{{"id":"a","time":{},"model":"m"}}"#, time(1).millis());
+            let call = crate::parse(log.as_bytes()).expect("a good log");
+            let scripts = [ScriptView { slot: 3, failed: true, exhausted: !failed, ..ScriptView::default() }];
+            let measures = Measure::ALL.map(|measure| measure.of(&call));
+            folder.add(sequence, time(1), &Inspected { call: &call, signals: Signals::default(), measures, scripts: &scripts });
+        };
+        add(&mut folder, 0, true);
+        for sequence in sequences {
+            assert!(folder.runs(3, "default", 19_999, time(1)), "before {EXHAUSTED_MAX} calls");
+            add(&mut folder, sequence, false);
+        }
+        assert!(!folder.runs(3, "default", 19_999, time(2)));
+        assert!(folder.runs(3, "default", probe, time(2)), "a probe has yet to tell");
+        for (slot, environment, seconds) in [(4, "default", 2), (3, "test", 2), (3, "default", 6), (3, "default", 11)] {
+            assert!(folder.runs(slot, environment, 19_999, time(seconds)), "slot {slot} of {environment} at {seconds} s");
+        }
+        add(&mut folder, probe, false);
+        assert!(!folder.runs(3, "default", probe, time(2)));
+        let seen = FailureFold { slot: 3, slice: time(0), failed: 1, exhausted: EXHAUSTED_MAX + 1, probes: 1 };
+        assert_eq!(folder.finish().environments[0].ticks[0].failures, [seen]);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub enum Checked {
     Fire(Fire),
     /// The script failed: it is shown with the rule, and changes no alert.
     Failed(String),
+    /// It used up a budget; otherwise the same.
+    Exhausted(String),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

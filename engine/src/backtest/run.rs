@@ -15,6 +15,7 @@ use crate::error::Fault;
 use crate::inspect::Inspector;
 use crate::replay::Replay;
 use crate::source::Envelope;
+use crate::suspensions::Suspensions;
 use machine::{Input, Machine, Notification, State};
 use model::fold::{FUTURE_MAX, Fold, Folder, Inspected};
 use model::plan::TICK;
@@ -212,7 +213,8 @@ fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], how: How, batch: &[E
                 open.span = Some(open.span.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
                 let (signals, measures) = inspectors[0].judge(&call);
                 for (inspector, (folder, scribe)) in inspectors.iter().zip(&mut open.folders) {
-                    inspector.rules.see(&call, &mut scripts);
+                    // Which calls are noted must not depend on how far folding runs ahead, so it obeys no suspension.
+                    inspector.see(&call, sequence, stamp, &Suspensions::default(), folder, &mut scripts);
                     folder.add(sequence, stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
                     scribe.see(&call, time, signals, &scripts);
                 }

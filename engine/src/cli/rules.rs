@@ -125,6 +125,12 @@ fn show_rule(listed: &Listed, asked: bool) {
     if let Some(failures) = failures(health) {
         say(format!("    {failures}"));
     }
+    for suspended in &health.suspended {
+        let until = message::moment(suspended.until, None);
+        let what = if suspended.on == "check" { "its check" } else { "its script" };
+        say(format!("    {}: {what} used up its budget too often and is suspended until {until}, then tried again", suspended.environment));
+        say(format!("    hint: {}", suspended.hint));
+    }
     if let Some(problem) = &health.problem {
         say("    its file has a mistake; the last good version runs");
         say(indented(problem, "      "));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let outbox = app.store.ask(|db| db.outbox()).await?;
-    let (ledger, position, waiting, series, firing, standings) = app
+    let (ledger, position, waiting, series, firing, standings, suspended) = app
         .reader
         .ask(|machine| {
             let series: Vec<_> = machine.series().map(|(name, groups, series)| (name.to_owned(), groups, series)).collect();
@@ -21,7 +21,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
             for view in machine.alerts().filter(|view| view.alert.state != machine::State::Pending) {
                 *firing.entry(view.rule.name.clone()).or_default() += 1;
             }
-            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules())
+            let name = |at: usize| machine.plan().rules[at].name.clone();
+            let suspended: Vec<_> = machine.suspended().map(|it| (it.environment.clone(), name(it.rule), it.of.name())).collect();
+            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules(), suspended)
         })
         .await?;
     let mut page = Page(String::with_capacity(4096));
@@ -43,6 +45,10 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     }
     for (rule, count) in &ledger.check_failures {
         page.line("rule_failures_total", &[("rule", rule), ("on", "check")], *count as f64);
+    }
+    page.head("script_suspended", "gauge", "Scripts that used up their budget too often and are not run at the moment.");
+    for (environment, rule, on) in &suspended {
+        page.line("script_suspended", &[("environment", environment), ("rule", rule), ("on", on)], 1.0);
     }
     page.head("rules_failed", "gauge", "Whether a file of rules has a mistake or cannot be read, by file; its last good version goes on.");
     for standing in app.rules.files() {

@@ -105,7 +105,7 @@ impl Play {
     fn fold(&mut self) -> Result<(), String> {
         let (Some(first), Some(last)) = (self.batch.first(), self.batch.last()) else { return Ok(()) };
         let (first, last) = (first.stamp, last.stamp);
-        let folded = self.replay.inspector().fold(&self.batch);
+        let folded = self.replay.fold(&self.batch);
         if let Some((sequence, why)) = folded.details.first() {
             return Err(format!("call {sequence} is none: {why}"));
         }

@@ -7,7 +7,7 @@
 //! - effects are carried out before the snapshot that follows them, or together with it;
 //! - a restart reads on after the snapshot's position and applies the journal where it was applied.
 
-use crate::rules::{answer, fold, judge};
+use crate::rules::{Suspensions, answer, fold, judge};
 use crate::world::{Entry, World};
 use model::verdict::{JudgeRequest, Verdict};
 use model::wire::Reason;
@@ -76,6 +76,7 @@ struct Life {
     journaled: usize,
     /// The last sequence this life has read; behind it, everything is dropped.
     read: u64,
+    suspensions: Suspensions,
 }
 
 pub struct Harness<'w> {
@@ -181,7 +182,8 @@ impl<'w> Harness<'w> {
             Some(Bug::ForgetsTheJournal) => self.disk.journal.len(),
             _ => self.disk.journal.partition_point(|(position, _)| *position < read),
         };
-        Life { machine, todo: effects.into(), asked: Vec::new(), judging: Vec::new(), journaled, read }
+        let suspensions = Suspensions::default();
+        Life { machine, todo: effects.into(), asked: Vec::new(), judging: Vec::new(), journaled, read, suspensions }
     }
 
     fn crash(&mut self, life: Life) -> Life {
@@ -243,7 +245,7 @@ impl<'w> Harness<'w> {
         }
         life.read = last.sequence;
         self.furthest = self.furthest.max(life.read);
-        let folded = fold(&self.plan, taken.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())));
+        let folded = fold(&self.plan, taken.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())), &life.suspensions);
         self.apply(life, Input::Folded(folded));
         Ok(true)
     }
@@ -323,6 +325,7 @@ impl<'w> Harness<'w> {
                     return Err(format!("sequence {sequence} is malformed for another reason now"));
                 }
             }
+            Effect::Suspend(suspended) => life.suspensions.hear(&suspended),
         }
         Ok(())
     }
@@ -371,7 +374,7 @@ pub fn straight(world: &World, plan: &Plan, journal: &[(u64, Beside)]) -> Result
         let batch = &entries[next..stop.min(next + 64)];
         next += batch.len();
         life.read = batch.last().expect("the journal names positions that lie ahead").sequence;
-        let folded = fold(plan, batch.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())));
+        let folded = fold(plan, batch.iter().map(|entry| (entry.sequence, entry.stamp, entry.payload.as_slice())), &life.suspensions);
         harness.apply(&mut life, Input::Folded(folded));
         settle(&mut harness, &mut life)?;
     }

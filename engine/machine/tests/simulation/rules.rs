@@ -1,12 +1,14 @@
 //! Rules as specs, written short, and payloads folded as the edge folds them.
 
 use model::call::ResponseFormat;
-use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Severity, SignalRef, Statistic, WatchSpec, Windows};
-use model::signal::{Findings, has_text_answer, json_answer, signals};
+use model::fold::{ScriptView, event_time};
+use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Script, Severity, SignalRef, Statistic, WatchSpec, Windows, fingerprint};
+use model::signal::{Findings, Signals, has_text_answer, json_answer, signals};
 use model::verdict::{Judge, JudgeRequest, Outcome, Sampling, Skip, Verdict, VerdictSignal};
 use model::window::{Checked, Fire};
-use model::{FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Timestamp};
-use streamgauge_machine::{CheckRequest, Input};
+use model::{CallLog, FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Suspension, Timestamp};
+use std::collections::BTreeMap;
+use streamgauge_machine::{CheckRequest, Input, Suspended, Suspends};
 
 pub fn watch(name: &str, statistic: Statistic, window: u64) -> WatchSpec {
     let at_least = u64::from(statistic != Statistic::Volume);
@@ -43,8 +45,40 @@ pub fn no_data(no_data: NoData, mut spec: RuleSpec) -> RuleSpec {
     spec
 }
 
+/// What an edge has heard of suspended scripts, by environment and slot.
+#[derive(Clone, Debug, Default)]
+pub struct Suspensions(BTreeMap<(String, usize), Suspension>);
+
+impl Suspensions {
+    pub fn hear(&mut self, suspended: &Suspended) {
+        if let Suspends::Calls { slot } = suspended.of {
+            self.0.insert((suspended.environment.clone(), slot), Suspension { until: suspended.until });
+        }
+    }
+
+    fn run(&self, slot: usize, environment: &str, sequence: u64, time: Timestamp) -> bool {
+        self.0.get(&(environment.to_owned(), slot)).is_none_or(|suspension| suspension.runs_on(sequence, time))
+    }
+}
+
+/// The slots of scripts that see calls: one that has bad minutes, and one that fails now and then.
+const SCRIPTS: [usize; 2] = [3, 4];
+
+/// What they say: functions of the call alone.
+fn view(slot: usize, call: &CallLog<'_>) -> ScriptView {
+    let number = |what: &str| fingerprint(&[what, &slot.to_string()]) >> 20;
+    let minute = number(&call.time.floor(Span::from_secs(120)).to_string());
+    let id = number(&call.id);
+    let exhausted = slot == SCRIPTS[0] && minute.is_multiple_of(3) && id.is_multiple_of(2);
+    if exhausted || id % 31 == 7 {
+        return ScriptView { slot, failed: true, exhausted, ..ScriptView::default() };
+    }
+    let signals = Signals { applies: 1, holds: u32::from(id % 5 == 1) };
+    ScriptView { slot, applies: call.stage.as_deref() != Some("retrieval"), signals, ..ScriptView::default() }
+}
+
 /// Parses, inspects and adds one payload.
-pub fn add(folder: &mut Folder<'_>, sequence: u64, stamp: Timestamp, payload: &[u8]) {
+pub fn add(folder: &mut Folder<'_>, sequence: u64, stamp: Timestamp, payload: &[u8], suspensions: &Suspensions, plan: &Plan) {
     match model::parse(payload) {
         Err(malformed) => folder.malformed(sequence, malformed.reason),
         Ok(call) => {
@@ -52,15 +86,19 @@ pub fn add(folder: &mut Folder<'_>, sequence: u64, stamp: Timestamp, payload: &[
             let json = judged.then(|| json_answer(&call.output.text().unwrap_or_default(), false).0);
             let signals = signals(&call, &Findings { json, ..Findings::default() });
             let measures = Measure::ALL.map(|measure| measure.of(&call));
-            folder.add(sequence, stamp, &Inspected { call: &call, signals, measures, scripts: &[] });
+            let (environment, time) = (call.environment.as_ref(), event_time(&call, stamp));
+            let slots = SCRIPTS.into_iter().filter(|slot| plan.groupings.iter().any(|grouping| grouping.script.is_some_and(|it| it.slot == *slot)));
+            let run = |slot: &usize| suspensions.run(*slot, environment, sequence, time) && folder.runs(*slot, environment, sequence, time);
+            let scripts: Vec<_> = slots.filter(run).map(|slot| view(slot, &call)).collect();
+            folder.add(sequence, stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
         }
     }
 }
 
-/// One batch: sequence, server's stamp and payload of each log.
-pub fn fold<'b>(plan: &Plan, batch: impl IntoIterator<Item = (u64, Timestamp, &'b [u8])>) -> model::Fold {
+/// One batch by an edge that has heard of `suspensions`: sequence, server's stamp and payload of each log.
+pub fn fold<'b>(plan: &Plan, batch: impl IntoIterator<Item = (u64, Timestamp, &'b [u8])>, suspensions: &Suspensions) -> model::Fold {
     let mut folder = Folder::new(plan);
-    batch.into_iter().for_each(|(sequence, stamp, payload)| add(&mut folder, sequence, stamp, payload));
+    batch.into_iter().for_each(|(sequence, stamp, payload)| add(&mut folder, sequence, stamp, payload, suspensions, plan));
     folder.finish()
 }
 
@@ -132,6 +170,8 @@ pub fn every_kind_of_rule() -> Plan {
         ),
         seldom,
         silence,
+        scripted(3, rule("bad minutes", &[Key::Stage], vec![at_least(5, expect(0.0, 0.25, watch("own", rate_of_own(), 60)))])),
+        scripted(4, rule("own", &[Key::Provider], vec![expect(0.0, 0.3, watch("own", rate_of_own(), 30)), watch("calls", Statistic::Volume, 60)])),
     ];
     let often = FalseAlarms::parse("1000 per hour").expect("it is written as it should be");
     let judge =
@@ -160,6 +200,14 @@ pub fn judge(request: &JudgeRequest) -> Verdict {
     Verdict { judge, fingerprint, environment, sequence, outcome, score: None, latency_ms, cost_nano_usd: 7, wait_ms: 1 }
 }
 
+fn scripted(slot: usize, spec: RuleSpec) -> RuleSpec {
+    RuleSpec { script: Some(Script { slot, fingerprint: spec.rule.fingerprint }), ..spec }
+}
+
+fn rate_of_own() -> Statistic {
+    Statistic::Rate(SignalRef::User("own".to_owned(), 0))
+}
+
 fn only(key: Key, value: &str) -> Filter {
     Filter(vec![(key, vec![value.to_owned()])])
 }
@@ -171,6 +219,7 @@ pub fn answer(plan: &Plan, asked: &CheckRequest) -> Input {
         let fire = |severity| Checked::Fire(Fire { summary: format!("{} of {}", first.holds, first.calls), severity, labels: Vec::new() });
         match plan.rules[asked.rule].decides {
             _ if first.calls % 13 == 7 => Checked::Failed("thirteen".to_owned()),
+            Decides::Check(2) if first.calls % 4 == 1 => Checked::Exhausted("four".to_owned()),
             Decides::Check(0) if first.value.is_some_and(|value| value > 0.6) => fire(Some(Severity::Critical)),
             Decides::Check(0) if first.value.is_some_and(|value| value > 0.2) => fire(None),
             Decides::Check(1) if first.calls > 60 => fire(Some(Severity::Info)),
