@@ -37,6 +37,7 @@ pub struct Config {
     pub environments: BTreeMap<String, EnvironmentConfig>,
     pub schemas: BTreeMap<String, SchemaConfig>,
     pub objectives: BTreeMap<String, ObjectiveConfig>,
+    pub evaluators: EvaluatorsConfig,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -138,10 +139,21 @@ pub struct EnvironmentConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchemaConfig {
     /// Without one, answers need only be JSON.
-    pub file: Option<PathBuf>,
+    pub schema: Option<SchemaText>,
     /// Field to value, all of them equal; empty: only the calls that name this schema.
     pub applies: BTreeMap<String, String>,
     pub accept_fenced: bool,
+}
+
+/// Where the text of a schema is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SchemaText {
+    File(PathBuf),
+    /// JSON, written in the configuration; its references lead into the folder.
+    Inline {
+        json: String,
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -150,6 +162,14 @@ pub struct ObjectiveConfig {
     pub latency: Duration,
     /// Field to value, all of them equal; empty: every operation.
     pub applies: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvaluatorsConfig {
+    /// The user's own code evaluators; the folder need not exist.
+    pub path: PathBuf,
+    /// Those that we ship, by name; whether a name exists is known to the evaluators, not here.
+    pub library: Vec<String>,
 }
 
 impl Config {

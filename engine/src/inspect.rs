@@ -9,6 +9,7 @@ use model::plan::Plan;
 use model::signal::{Signals, signals};
 use model::{CallLog, Timestamp};
 use rules::RuleSet;
+use std::borrow::Cow;
 
 /// Everything that looking at a call needs; shared by the threads that fold.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ impl Inspector {
         let mut scripts = Vec::new();
         for envelope in envelopes {
             match model::parse(&envelope.payload) {
-                Ok(call) => {
-                    let (signals, measures) = self.judge(&call);
+                Ok(mut call) => {
+                    let (signals, measures) = self.judge(&mut call);
                     self.see(&call, envelope.sequence, envelope.stamp, suspensions, &folder, &mut scripts);
                     folder.add(envelope.sequence, envelope.stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
                 }
@@ -63,8 +64,10 @@ impl Inspector {
         self.rules.see_where(call, views, runs);
     }
 
-    /// What is known of a call whatever the rules are.
-    pub fn judge(&self, call: &CallLog<'_>) -> (Signals, [Option<u64>; Measure::ALL.len()]) {
-        (signals(call, &self.evaluators.find(call)), Measure::ALL.map(|measure| measure.of(call)))
+    /// What is known of a call whatever the rules are. What it violates becomes a label of the call, which scripts and groups then see.
+    pub fn judge(&self, call: &mut CallLog<'_>) -> (Signals, [Option<u64>; Measure::ALL.len()]) {
+        let mut findings = self.evaluators.find(call);
+        call.violation = findings.violation.take().map(Cow::Owned);
+        (signals(call, &findings), Measure::ALL.map(|measure| measure.of(call)))
     }
 }

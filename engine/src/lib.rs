@@ -21,6 +21,7 @@ pub mod replay;
 pub mod routes;
 pub mod rulebook;
 pub mod ruletest;
+pub mod schemas;
 pub mod slack;
 pub mod source;
 pub mod standing;

@@ -109,7 +109,7 @@ pub fn decided(rule: &Rule, budget: FalseAlarms) -> String {
         }
         Decides::Drift => {}
     }
-    let watches = || rule.watches.iter().filter(|watch| !watch.part);
+    let watches = || rule.watches.iter().filter(|watch| !watch.part && !watch.tells_only());
     let by_drift: Vec<_> = watches().filter(|watch| !by_value(watch)).collect();
     let learned = by_drift.iter().any(|watch| watch.expect.is_none());
     let budget = match rule.false_alarms {

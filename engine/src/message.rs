@@ -55,8 +55,15 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
     };
     let mut fields = vec![("Environment".to_owned(), notification.environment.clone())];
     fields.extend(notification.group.iter().map(|(key, label)| (title(key), if label.is_empty() { "(none)".to_owned() } else { label.clone() })));
+    // A ranking beside the one value says more of it, under its own name.
+    let ranks = |observed: &Observed| observed.what.starts_with("top ");
+    let values = notification.observed.iter().filter(|observed| !ranks(observed)).count();
     for observed in &notification.observed {
-        let name = if notification.observed.len() == 1 { "Now".to_owned() } else { observed.watch.clone() };
+        let beside = values > 0 && ranks(observed);
+        if beside && observed.observation.top.is_empty() {
+            continue;
+        }
+        let name = if notification.observed.len() == 1 || values == 1 && !beside { "Now".to_owned() } else { observed.watch.clone() };
         fields.push((name, value(observed)));
         if let Some(range) = observed.observation.expected {
             fields.push(("Expected".to_owned(), format!("{} to {}", observed.unit.show(range.low), observed.unit.show(range.high))));
@@ -230,6 +237,7 @@ pub fn for_terminal(message: &Message, channel: &str, colours: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::window::Observation;
 
     #[test]
     fn evidence_is_a_number_that_people_can_compare() {
@@ -295,6 +303,21 @@ mod tests {
         assert!(slow.contains("— all calls\n"), "{slow}");
         assert!(slow.contains("Since then   about 8 % of calls above 4.0 s (41 of 500 calls); usually 0.3 %\n"), "{slow}");
         assert!(slow.contains("extraction · openai (38 of 400)"), "{slow}");
+        let mut mostly = notification("schema_invalid rate", "answers with a schema", stage(), drift(None), "fired");
+        let top = [("facts: /facts required", 34), ("facts: / type", 7)];
+        let ranked = top.map(|(label, calls)| Ranked { label: label.into(), value: calls as f64, share: calls as f64 / 41.0, calls });
+        mostly.observed.push(Observed {
+            watch: "violation".to_owned(),
+            what: "top violation by calls".to_owned(),
+            unit: Unit::default(),
+            observation: Observation { value: Some(34.0), holds: 41, calls: 41, top: ranked.to_vec(), ..Observation::default() },
+            ..mostly.observed[0].clone()
+        });
+        let said = shown(&mostly);
+        assert!(said.contains("Now          8.2 % (41 of 500 answers with a schema in 5m)\n"), "{said}");
+        assert!(said.contains("violation    facts: /facts required 34 (83 % of all), facts: / type 7 (17 % of all) in 5m\n"), "{said}");
+        mostly.observed[1].observation = Observation::default();
+        assert!(!shown(&mostly).contains("violation"), "a ranking of nothing is not told");
         let adopted = shown(&notification("fallback rate", "calls", stage(), drift(None), "adopted"));
         assert!(adopted.contains("○ ADOPTED: fallback-rate — extraction\n") && adopted.contains("Began        14:02 UTC\n"), "{adopted}");
     }

@@ -168,7 +168,8 @@ impl Standing {
     pub fn set(&self, choice: &Choice, library: &[Source], started: Timestamp) {
         let rules: BTreeMap<String, String> = choice.rules.files().map(|(spec, path)| (path.display().to_string(), spec.rule.name.clone())).collect();
         let mut files: BTreeMap<String, FileStanding> = BTreeMap::new();
-        let shipped = library.iter().map(|source| (name(source), started));
+        // Code evaluators among them give no rule.
+        let shipped = library.iter().map(|source| (name(source), started)).filter(|(file, _)| rules.contains_key(file));
         for (file, loaded_at) in shipped.chain(choice.live.iter().map(|(file, live)| (file.clone(), live.loaded_at))) {
             let rule = rules.get(&file).cloned();
             files.insert(file.clone(), FileStanding { file, rule, loaded_at: Some(loaded_at), problem: None });

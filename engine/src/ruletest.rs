@@ -136,7 +136,10 @@ pub fn run(files: &[RuleFile], config: &Config, options: &Options, mut report: i
 /// The report of one file; `None` when nothing of it is asked for.
 fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Option<FileReport>, Fault> {
     let stem = file.source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let loaded = rules::load(std::slice::from_ref(&file.source), &config.rules.constants);
+    let mut sources = start::evaluator_files(config)?;
+    sources.retain(|source| source.text != file.source.text);
+    sources.push(file.source.clone());
+    let loaded = rules::load(&sources, &config.rules.constants);
     let rule = loaded.rules.specs().first().map_or(stem, |spec| spec.rule.name.clone());
     let mut problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     let tests = match file.tests.as_deref().map(read) {

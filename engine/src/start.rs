@@ -13,6 +13,7 @@ use crate::outbox::{Deliveries, Outbox, Ways, now};
 use crate::reload::{self, Watching};
 use crate::routes::Routes;
 use crate::rulebook::{Settling, Standing, choose};
+use crate::schemas;
 use crate::slack::Slack;
 use crate::source::local::Local;
 use crate::source::{Batch, nats};
@@ -24,7 +25,6 @@ use model::plan::{Filter, Plan, Rule, Windows};
 use model::{Key, Span, Timestamp};
 use rules::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,9 +72,19 @@ pub struct Running {
     stop_edges: watch::Sender<bool>,
 }
 
-/// The files of the library and of the user's folder.
+/// The files of code evaluators: shipped ones that are asked for, and the user's own.
+pub fn evaluator_files(config: &Config) -> Result<Vec<Source>, Fault> {
+    let shipped = evaluators::library(&config.evaluators.library).map_err(|error| Fault::plain(format!("evaluators.library: cannot {error}")))?;
+    let own = rules::read_folder(&config.evaluators.path).map_err(|error| Fault::plain(format!("evaluators.path: cannot {error}")))?;
+    // An unchanged copy of a shipped one is that one, not a second one of its name.
+    let own = own.into_iter().filter(|source| !shipped.iter().any(|shipped| shipped.text == source.text)).collect();
+    Ok([shipped, own].concat())
+}
+
+/// The files of the library, code evaluators included, and of the user's folder of rules.
 pub fn rule_files(config: &Config) -> Result<(Vec<Source>, Vec<Source>), Fault> {
-    let library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
+    let mut library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
+    library.append(&mut evaluator_files(config)?);
     let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;
     Ok((library, own))
 }
@@ -90,22 +100,18 @@ pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
 
 /// Schemas and objectives of the configuration.
 pub fn load_evaluators(config: &Config) -> Result<Evaluators, Fault> {
-    let mut schemas = Vec::new();
+    let mut sources = Vec::new();
     for (name, schema) in &config.schemas {
-        let read = |file: &PathBuf| {
-            std::fs::read_to_string(file)
-                .map_err(|error| Fault::new(format!("cannot read the schema `{name}` from {}: {error}", file.display()), "check schemas.*.file"))
-        };
-        let text = schema.file.as_ref().map(read).transpose()?;
+        let (text, folder) = schema.schema.as_ref().map(|text| schemas::read(name, text)).transpose()?.unzip();
         let (applies, environments) = filter(&schema.applies)?;
-        schemas.push(SchemaSource { name: name.clone(), text, applies, environments, accept_fenced: schema.accept_fenced });
+        sources.push(SchemaSource { name: name.clone(), text, folder, applies, environments, accept_fenced: schema.accept_fenced });
     }
     let mut objectives = Vec::new();
     for objective in config.objectives.values() {
         let (applies, environments) = filter(&objective.applies)?;
         objectives.push(Objective { applies, environments, latency_ms: objective.latency.as_millis() as u64 });
     }
-    Evaluators::new(schemas, objectives).map_err(|error| Fault::plain(format!("cannot {error}")))
+    Evaluators::new(sources, objectives).map_err(|error| Fault::plain(format!("cannot {error}")))
 }
 
 /// The watch plan of these rules under this configuration.
@@ -130,6 +136,9 @@ fn filter(applies: &BTreeMap<String, String>) -> Result<(Filter, Vec<String>), F
     for (name, value) in applies {
         if name == "environment" {
             environments.push(value.clone());
+        } else if name == "violation" {
+            let hint = "take it out of `applies`: which schema a call violates is known when its schema is";
+            return Err(Fault::new("cannot choose schemas and objectives by `violation`", hint));
         } else {
             let key = Key::parse(name).ok_or_else(|| Fault::plain(format!("cannot filter by `{name}`")))?;
             filter.push((key, vec![value.clone()]));

@@ -2,7 +2,7 @@
 
 use model::label::Key;
 use model::plan::Filter;
-use model::signal::{Findings, JsonAnswer};
+use model::signal::{Findings, JsonAnswer, Signal, signals};
 use streamgauge_evaluators::{EvaluatorError, Evaluators, Objective, SchemaSource};
 
 const FACTS: &str = r##"{"type":"object","required":["facts"],"properties":{"facts":{"type":"array","items":{"$ref":"#/$defs/fact"}}},"$defs":{"fact":{"type":"string"}}}"##;
@@ -15,14 +15,18 @@ fn evaluators(schemas: Vec<SchemaSource>, objectives: Vec<Objective>) -> Evaluat
     Evaluators::new(schemas, objectives).expect("the schemas compile")
 }
 
-/// A call with these fields beside the required ones.
+/// What is found in a call with these fields beside the required ones, but for the words of a violation.
 fn find(evaluators: &Evaluators, fields: &str) -> Findings {
+    Findings { violation: None, ..all(evaluators, fields) }
+}
+
+fn all(evaluators: &Evaluators, fields: &str) -> Findings {
     let log = format!("{{\"id\":\"a\",\"time\":1700000000000,\"model\":\"m\",{fields}}}");
     evaluators.find(&model::parse(log.as_bytes()).expect("a good log"))
 }
 
 fn found(json: Option<JsonAnswer>, schema_valid: Option<bool>) -> Findings {
-    Findings { json, schema_valid, objective_ms: None }
+    Findings { json, schema_valid, ..Findings::default() }
 }
 
 #[test]
@@ -152,6 +156,10 @@ fn a_configured_schema_that_cannot_be_used_is_an_error_with_its_name_and_place()
         (r#"{"properties":{"a":{"type":"no such type"}}}"#, "compile schema `facts` at /properties/a/type: "),
         (r#"{"$ref":"https://example.com/other.json"}"#, "compile schema `facts`: "),
         (r#"{"$ref":"file:///etc/passwd"}"#, "compile schema `facts`: "),
+        (
+            r#"{"$schema":"https://example.com/dialect"}"#,
+            "compile schema `facts`: its $schema is `https://example.com/dialect`, which is not known\nhint: ",
+        ),
     ] {
         let got = refused(text);
         assert!(got.starts_with(expected), "{got}");
@@ -174,4 +182,65 @@ fn a_schema_that_refers_to_itself_or_goes_deep_ends() {
         let fields = format!("\"output\":\"{{}}\",\"response_format\":{{\"type\":\"json_schema\",\"schema\":{schema}}}");
         assert_eq!(find(&plain, &fields), found(Some(JsonAnswer::Valid), Some(true)), "{schema}");
     }
+}
+
+#[test]
+fn the_dialect_is_that_of_the_schema() {
+    let valid = |dialect: &str, schema: &str, output: &str| {
+        let text = format!("{{\"$schema\":\"{dialect}\",{schema}}}");
+        let source = SchemaSource { name: "s".into(), text: Some(text), ..SchemaSource::default() };
+        let fields = format!("\"response_format\":\"s\",\"output\":\"{output}\"");
+        find(&evaluators(vec![source], vec![]), &fields).schema_valid.expect("it is judged")
+    };
+    // Draft 4 says with a boolean whether the limit itself is in; later ones say the limit. Only since 2020-12 does `items` come after `prefixItems`.
+    assert!(!valid("http://json-schema.org/draft-04/schema#", r#""minimum":5,"exclusiveMinimum":true"#, "5"));
+    assert!(!valid("http://json-schema.org/draft-07/schema#", r#""exclusiveMinimum":5"#, "5"));
+    assert!(valid("https://json-schema.org/draft/2019-09/schema", r#""prefixItems":[{"type":"string"}]"#, "[1]"));
+    assert!(!valid("https://json-schema.org/draft/2020-12/schema", r#""prefixItems":[{"type":"string"}]"#, "[1]"));
+}
+
+#[test]
+fn a_violation_names_the_schema_the_place_and_the_keyword() {
+    let source = SchemaSource { name: "facts".into(), text: Some(FACTS.into()), applies: stage("extraction"), ..SchemaSource::default() };
+    let configured = evaluators(vec![source], vec![]);
+    let tools =
+        r#""tools":[{"name":"book","parameters":{"required":["city"],"additionalProperties":false,"properties":{"city":{"type":"string"}}}}]"#;
+    let calls = |name: &str, arguments: &str| format!(r#"{tools},"output":[{{"type":"tool_call","name":"{name}","arguments":{arguments}}}]"#);
+    for (fields, violation) in [
+        (r#""stage":"extraction","output":"{}""#.to_owned(), Some("facts: /facts required")),
+        (r#""stage":"extraction","output":"{\"facts\":[\"a\",5]}""#.to_owned(), Some("facts: /facts/* type")),
+        (r#""stage":"extraction","output":"{\"facts\":[]}""#.to_owned(), None),
+        // What is not JSON violates nothing.
+        (r#""stage":"extraction","output":"nope""#.to_owned(), None),
+        (r#""output":"5","response_format":{"type":"json_schema","schema":{"type":"string"}}"#.to_owned(), Some("response_format: / type")),
+        (calls("book", r#"{"city":"Lyon"}"#), None),
+        (calls("book", r#""{\"city\":5}""#), Some("tool book: /city type")),
+        (calls("book", r#""""#), Some("tool book: /city required")),
+        (calls("book", r#""{\"city""#), Some("tool book: arguments not JSON")),
+        (calls("cook", "{}"), Some("tool cook undeclared")),
+        // Nothing holds the number, and `null` is how a sender says that arguments are not logged.
+        (calls("book", "1e999"), None),
+        (calls("book", "null"), None),
+    ] {
+        assert_eq!(all(&configured, &fields).violation.as_deref(), violation, "{fields}");
+    }
+}
+
+#[test]
+fn every_awkward_case_has_the_signals_that_its_fixture_says() {
+    const CASES: &str = include_str!("../../fixtures/logs/signals.jsonl");
+    let plain = evaluators(vec![], vec![]);
+    let mut tools = 0;
+    for line in CASES.lines() {
+        let fixture: serde_json::Value = serde_json::from_str(line).expect("a fixture is JSON");
+        let log = model::wire::json::field(line, "log").expect("a fixture holds a log");
+        let call = model::parse(log.as_bytes()).expect("a good log");
+        let found = signals(&call, &plain.find(&call));
+        for (name, expected) in fixture["expect"].as_object().expect("a fixture says what to expect") {
+            let (applies, holds) = found.get(Signal::parse(name).expect("a fixture names known signals"));
+            assert_eq!(serde_json::json!([u64::from(holds), u64::from(applies)]), *expected, "{name} of {}", fixture["case"]);
+            tools += usize::from(name == "tool_arguments_invalid");
+        }
+    }
+    assert!(tools >= 10, "only {tools} cases of tools");
 }

@@ -3,7 +3,7 @@
 //! REFERENCE.md and the messages that say how something is written are made of it. Tests run every example, and complain of what is registered and
 //! not told here. Deliberately absent: how anything works, which stands where it is registered, and Rhai's own functions.
 
-use crate::{check, fields, load, pattern, sandbox, watch};
+use crate::{check, evaluator, fields, load, pattern, sandbox, watch};
 use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::{Signal, show};
 
@@ -16,6 +16,8 @@ pub enum Place {
     Call,
     /// In `check`, which sees the windows.
     Check,
+    /// In an evaluator.
+    Evaluate,
     Everywhere,
 }
 
@@ -30,6 +32,8 @@ pub enum Example {
     Gives(&'static str, &'static str),
     /// A statement of `check`, and the summary that it fires with.
     Fires(&'static str, &'static str),
+    /// What `evaluate` returns for [`CALL`], and whether that passes.
+    Judges(&'static str, &'static str),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +84,8 @@ const fn field(name: &'static str, takes: &'static str, default: &'static str, m
     Field { name, takes, default, meaning }
 }
 
-use Example::{Fires, Gives, Rule, Watch};
-use Place::{Call, Check, Everywhere, TopLevel};
+use Example::{Fires, Gives, Judges, Rule, Watch};
+use Place::{Call, Check, Evaluate, Everywhere, TopLevel};
 
 /// What `rule(#{…})` takes.
 pub const RULE: [Field; 20] = [
@@ -184,8 +188,28 @@ pub const REFINEMENTS: [Function; 3] = [
     ),
 ];
 
+/// What an evaluator says of itself, and of a call.
+pub const EVALUATOR: [Function; 4] = [
+    function(
+        "evaluator",
+        TopLevel,
+        "evaluator(#{ name, applies })",
+        "says the evaluator; once in its file; `applies` is as in `rule`",
+        Rule("evaluator(#{ name: \"short\", applies: #{ stage: \"extraction\" } })"),
+    ),
+    function("pass", Evaluate, "pass()", "the call is as it should be", Judges("pass()", "pass")),
+    function("fail", Evaluate, "fail(text)", "it is not, and why", Judges("fail(\"too long\")", "fail")),
+    function(
+        "score",
+        Evaluate,
+        "score(number)",
+        "how good it is, from 0 to 1; at or above `const PASS_MARK`, or 0.5, it passes",
+        Judges("score(log.json.facts.len() / 4.0)", "pass"),
+    ),
+];
+
 /// Every other function.
-pub const FUNCTIONS: [Function; 21] = [
+pub const FUNCTIONS: [Function; 23] = [
     function(
         "rule",
         TopLevel,
@@ -248,6 +272,20 @@ pub const FUNCTIONS: [Function; 21] = [
     ),
     function("filter", Everywhere, "x.filter(|y| …)", "those that it is true of", Gives("log.attempts.filter(|a| a.status_code == 429).len()", "1")),
     function("map", Everywhere, "x.map(|y| …)", "what it gives of each", Gives("log.json.facts.map(|fact| fact.name)", "[\"name\", \"age\"]")),
+    function(
+        "repetition",
+        Everywhere,
+        "repetition(text)",
+        "the share of the text in its longest loop, three times the same or more in a row; words or, in long ones, characters; the last 4,096 of them",
+        Gives("repetition(\"so so so\")", "1.0"),
+    ),
+    function(
+        "duplicates",
+        Everywhere,
+        "duplicates(x)",
+        "how many elements were there before; of texts without regard to case, spaces and what ends a sentence",
+        Gives("duplicates([\"Bakes.\", \"bakes\"])", "1"),
+    ),
     function(
         "replace",
         Everywhere,
@@ -377,6 +415,10 @@ pub fn signal(signal: Signal) -> (&'static str, &'static str) {
         Signal::SchemaInvalid => ("violates its JSON Schema", "answers that parse and have a schema"),
         Signal::Empty => ("no text and no tool call", "answered, and the answer is logged"),
         Signal::Slow => ("slower than its objective", "calls with an objective and a latency"),
+        Signal::ToolArgumentsInvalid => (
+            "the arguments of a tool call are not JSON or violate the tool's schema, or no such tool was offered",
+            "answered, the log carries the `tools`, and a call is of a tool with a schema or of none of them",
+        ),
     }
 }
 
@@ -387,7 +429,7 @@ pub fn limits() -> Vec<Limit> {
     let count = |count: usize| show::number(count as f64);
     vec![
         limit("operations of the top level, and of one `check`", show::number(sandbox::OPERATIONS_MAX as f64)),
-        limit("operations of one `applies`, `signals` or `measures`", show::number(sandbox::OPERATIONS_PER_CALL_MAX as f64)),
+        limit("operations of one `applies`, `signals`, `measures` or `evaluate`", show::number(sandbox::OPERATIONS_PER_CALL_MAX as f64)),
         limit("functions calling functions", format!("{} deep", sandbox::CALL_LEVELS_MAX)),
         limit("nesting of an expression", count(sandbox::EXPRESSION_DEPTH_MAX)),
         limit("a text", kib(sandbox::STRING_MAX_BYTES)),
@@ -405,6 +447,7 @@ pub fn limits() -> Vec<Limit> {
         limit("signals of a rule's own", count(load::SIGNALS_MAX)),
         limit("measures of a rule's own", count(load::MEASURES_MAX)),
         limit("actions of one rule", count(fields::ACTIONS_MAX)),
+        limit("evaluators that one rule watches", count(evaluator::WATCHED_MAX)),
         limit("the summary of a firing, cut beyond", format!("{} bytes", check::SUMMARY_MAX_BYTES)),
         limit("labels of a firing", count(check::LABELS_MAX)),
         limit("the name or value of such a label, cut beyond", format!("{} bytes", check::LABEL_MAX_BYTES)),
@@ -426,9 +469,10 @@ pub(crate) fn usage(name: &str) -> Option<String> {
     let place = match function.place {
         TopLevel => " at the top level of the file",
         Check => " in fn check(w)",
+        Evaluate => " in fn evaluate(log)",
         Call | Everywhere => "",
     };
-    let (Rule(example) | Watch(example) | Gives(example, _) | Fires(example, _)) = function.example;
+    let (Rule(example) | Watch(example) | Gives(example, _) | Fires(example, _) | Judges(example, _)) = function.example;
     Some(format!("{of}{written}{place}, as in {example}"))
 }
 

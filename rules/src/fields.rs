@@ -69,14 +69,9 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     };
     let group_by = take("group_by").map(group_by);
     let environments = take("environments").map(|value| texts(value, "environments"));
-    let (applies, applied) = match take("applies").map(|value| value.try_cast_result::<Map>()) {
-        Some(Ok(mut entries)) => {
-            let environments = entries.remove("environment").map(|value| texts(value, "environment"));
-            (filter(entries), environments)
-        }
-        Some(Err(_)) => {
-            (Err(Refusal::new("applies is a map of keys to values").hint("as in applies: #{ stage: \"extraction\" }").about("applies")), None)
-        }
+    let (applies, applied) = match take("applies").map(entries) {
+        Some(Ok((entries, environments))) => (filter(entries), environments.map(|value| texts(value, "environment"))),
+        Some(Err(refusal)) => (Err(refusal), None),
         None => (Ok(Filter::default()), None),
     };
     let environments = match (environments, applied) {
@@ -138,6 +133,21 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     (fields, refusals)
 }
 
+/// The entries of `applies`, and of them `environment` apart.
+fn entries(value: Dynamic) -> Result<(Map, Option<Dynamic>), Refusal> {
+    let refuse = |_| Refusal::new("applies is a map of keys to values").hint("as in applies: #{ stage: \"extraction\" }").about("applies");
+    let mut entries = value.try_cast_result::<Map>().map_err(refuse)?;
+    let environments = entries.remove("environment");
+    Ok((entries, environments))
+}
+
+/// Which calls something is for, and in which environments; none are all.
+pub(crate) fn applies(value: Dynamic) -> Result<(Filter, Vec<String>), Refusal> {
+    let (entries, environments) = entries(value)?;
+    let environments = environments.map(|value| texts(value, "environment")).transpose()?;
+    Ok((filter(entries)?, environments.unwrap_or_default()))
+}
+
 fn settle<T>(value: Option<Result<T, Refusal>>, refusals: &mut Vec<Refusal>) -> Option<T> {
     match value? {
         Ok(value) => Some(value),
@@ -149,10 +159,10 @@ fn settle<T>(value: Option<Result<T, Refusal>>, refusals: &mut Vec<Refusal>) -> 
 }
 
 /// Names stand in subjects and links, so they are kept to what needs no quoting there.
-fn name(value: Dynamic) -> Result<String, Refusal> {
+pub(crate) fn name(value: Dynamic) -> Result<String, Refusal> {
     let name = text(value, "name")?;
     if name.len() > NAME_MAX_BYTES || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-        let refusal = Refusal::new(format!("`{}` cannot be a rule's name", &name[..name.floor_char_boundary(NAME_MAX_BYTES)]));
+        let refusal = Refusal::new(format!("`{}` cannot be a name", &name[..name.floor_char_boundary(NAME_MAX_BYTES)]));
         return Err(refusal.hint(format!("letters, digits, `-` and `_`, at most {NAME_MAX_BYTES}")).about("name"));
     }
     Ok(name)

@@ -89,6 +89,18 @@ pub(crate) fn written(value: &Dynamic) -> Result<String, String> {
     tree(value).map(|value| value.to_string())
 }
 
+/// A value as a text that is the same for the same value, whatever the order of its fields.
+pub(crate) fn shown(value: &Dynamic) -> String {
+    let list = |values: Vec<String>| values.join(",");
+    match value.read_lock::<Json>() {
+        None => format!("{}:{value}", value.type_name()),
+        Some(json) => match &*json.0 {
+            Container::Array(values) => format!("[{}]", list(values.iter().map(shown).collect())),
+            Container::Object(entries) => format!("{{{}}}", list(entries.iter().map(|(name, value)| format!("{name:?}:{}", shown(value))).collect())),
+        },
+    }
+}
+
 impl Json {
     fn at(&self, index: i64) -> Dynamic {
         let Container::Array(values) = &*self.0 else { return Dynamic::UNIT };
@@ -112,7 +124,7 @@ impl Json {
     }
 
     /// Elements of an array, values of an object.
-    fn values(&self) -> Array {
+    pub(crate) fn values(&self) -> Array {
         match &*self.0 {
             Container::Array(values) => values.clone(),
             Container::Object(entries) => entries.values().cloned().collect(),

@@ -3,6 +3,7 @@
 //! Every mistake that can be known without a call is found here. A file with a mistake gives problems and no rule; the others are not touched.
 //! Constants that the configuration sets are put into the text before it is read, so that a shipped rule is tuned without being copied.
 
+use crate::evaluator::{self, Evaluator, SCORE, SIGNAL, WATCHED_MAX};
 use crate::fields::{self, Declared, Fields};
 use crate::json;
 use crate::log::Mentioned;
@@ -37,7 +38,9 @@ pub struct Loaded {
 pub(crate) const FILE_MAX_BYTES: usize = 256 << 10;
 
 /// Signals of the user's own in one rule: they are kept as bits of one word.
-pub(crate) const SIGNALS_MAX: usize = 32;
+pub(crate) const SIGNALS_MAX: usize = SCRIPT_SIGNALS_MAX;
+/// Bits of that word.
+pub(crate) const SCRIPT_SIGNALS_MAX: usize = 32;
 
 /// Measures of the user's own in one rule: each is a histogram in every group and slice.
 pub(crate) const MEASURES_MAX: usize = 16;
@@ -60,15 +63,20 @@ pub type Constants = BTreeMap<String, BTreeMap<String, String>>;
 pub fn load(sources: &[Source], constants: &Constants) -> Loaded {
     let mut rules: Vec<Compiled> = Vec::new();
     let mut problems = Vec::new();
-    for source in sources {
-        let mut file = File::new(source, &source.text);
+    let (evaluators, mut of_evaluators) = evaluator::load(sources, constants);
+    for (at, source) in sources.iter().enumerate() {
+        if let Some(mut of_evaluator) = of_evaluators.remove(&at) {
+            problems.append(&mut of_evaluator);
+            continue;
+        }
+        let mut file = File::new(source, &source.text, &evaluators);
         let mut read = file.read();
         let tuned;
         if let Some(set) = read.as_ref().and_then(|rule| constants.get(&rule.spec.rule.name)) {
             match with_constants(file.text, set) {
                 Ok(text) => {
                     tuned = text;
-                    file = File::new(source, &tuned);
+                    file = File::new(source, &tuned, &evaluators);
                     read = file.read();
                 }
                 Err(refusal) => {
@@ -93,53 +101,64 @@ pub fn load(sources: &[Source], constants: &Constants) -> Loaded {
         problems.append(&mut file.problems);
     }
     rules.sort_by(|a, b| a.spec.rule.name.cmp(&b.spec.rule.name));
-    Loaded { rules: RuleSet::new(rules), problems }
+    Loaded { rules: RuleSet::new(rules, evaluators), problems }
 }
 
 /// One file while it is read.
-struct File<'s> {
-    source: &'s Source,
-    text: &'s str,
-    words: Words<'s>,
-    problems: Vec<Problem>,
+pub(crate) struct File<'s> {
+    pub source: &'s Source,
+    pub text: &'s str,
+    pub words: Words<'s>,
+    pub problems: Vec<Problem>,
+    /// Those that a rule may watch, by name.
+    evaluators: &'s [Evaluator],
 }
 
-/// The calls of `rule(…)` in one file, with their places.
-type Calls = Arc<Mutex<Vec<(Map, Position)>>>;
+/// The calls of `rule(…)` or `evaluator(…)` in one file, with their places.
+pub(crate) type Calls = Arc<Mutex<Vec<(Map, Position)>>>;
 
 /// A file whose top level has run.
-struct Evaluated {
+pub(crate) struct Evaluated {
     /// The functions alone.
-    ast: AST,
-    constants: Scope<'static>,
-    calls: Vec<(Map, Position)>,
+    pub ast: AST,
+    pub constants: Scope<'static>,
+    pub calls: Vec<(Map, Position)>,
 }
 
 impl<'s> File<'s> {
-    fn new(source: &'s Source, text: &'s str) -> Self {
+    pub fn new(source: &'s Source, text: &'s str, evaluators: &'s [Evaluator]) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self { source, text, words: Words::of(text), problems: Vec::new() }
+        Self { source, text, words: Words::of(text), problems: Vec::new(), evaluators }
     }
 
-    fn problem(&mut self, (line, column): Place, refusal: Refusal) {
+    pub fn problem(&mut self, (line, column): Place, refusal: Refusal) {
         let Refusal { message, hint, .. } = refusal;
         self.problems.push(Problem { path: self.source.path.clone(), line, column, message, hint });
     }
 
     /// At the word that the refusal is about, when it stands at or after `from`, and else at `from`.
-    fn refuse(&mut self, from: Position, refusal: Refusal) {
+    pub fn refuse(&mut self, from: Position, refusal: Refusal) {
         let from = (from.line().unwrap_or(1), from.position().unwrap_or(1).max(1));
         let about = refusal.about.as_deref().and_then(|word| self.words.entry(from, word).or_else(|| self.words.find(from, word)));
         self.problem(about.unwrap_or(from), refusal);
     }
 
-    fn read(&mut self) -> Option<Compiled> {
-        if self.text.len() > FILE_MAX_BYTES {
+    /// Complains when the file is too large to be read.
+    pub fn fits(&mut self) -> bool {
+        let fits = self.text.len() <= FILE_MAX_BYTES;
+        if !fits {
             let message = format!("the file has {} bytes; a rule file has at most {FILE_MAX_BYTES}", self.text.len());
             self.problem((1, 1), Refusal::new(message));
+        }
+        fits
+    }
+
+    fn read(&mut self) -> Option<Compiled> {
+        if !self.fits() {
             return None;
         }
-        let Evaluated { ast, constants, calls } = match self.evaluate() {
+        let calls = Calls::default();
+        let Evaluated { ast, constants, calls } = match self.evaluate(language(calls.clone()), &calls) {
             Ok(read) => read,
             Err(failure) => {
                 self.refuse(failure.at, failure.refusal);
@@ -161,9 +180,7 @@ impl<'s> File<'s> {
     }
 
     /// Runs the top level once, then compiles again with its constants known, so that functions see them and nothing else from outside.
-    fn evaluate(&self) -> Result<Evaluated, Failure> {
-        let calls = Calls::default();
-        let mut engine = language(calls.clone());
+    pub fn evaluate(&self, mut engine: Engine, calls: &Calls) -> Result<Evaluated, Failure> {
         let syntax = |error: rhai::ParseError| {
             let (refusal, at) = syntax::explain(&error, self.text);
             Failure { refusal, at }
@@ -184,7 +201,7 @@ impl<'s> File<'s> {
     }
 
     /// Complains of regular expressions that are none, as far as they are written out behind `matches`.
-    fn patterns(&mut self) {
+    pub fn patterns(&mut self) {
         let engine = sandbox::engine(OPERATIONS_MAX);
         for (written, place) in self.words.texts_after("matches") {
             // A text with something put in is known when it runs.
@@ -228,7 +245,8 @@ impl<'s> File<'s> {
         ast: AST,
         constants: &Scope<'_>,
     ) -> Option<Compiled> {
-        let mut own = Own { signals: signals.then(Vec::new), measures: measures.then(Vec::new), declared: fields.measures };
+        let (signals_of, measures_of) = (signals.then(Vec::new), measures.then(Vec::new));
+        let mut own = Own { signals: signals_of, measures: measures_of, declared: fields.measures, verdicts: Vec::new(), scores: Vec::new() };
         let named: Vec<_> = fields.watches.iter().map(|(name, _)| name.clone()).collect();
         let watches = self.watches(fields.watches, check, &mut own);
         let mut misspelt = names::of_functions(&self.words);
@@ -255,6 +273,10 @@ impl<'s> File<'s> {
                 self.words.entry((1, 1), "inhibit_by").unwrap_or((1, 1)),
                 Refusal::new("a rule is no consequence of itself").hint("take its own name out of inhibit_by"),
             );
+        }
+        if own.signals.as_ref().map_or(0, Vec::len) + own.verdicts.len() > SCRIPT_SIGNALS_MAX {
+            let message = format!("a rule has at most {SCRIPT_SIGNALS_MAX} signals of its own, those of evaluators included");
+            self.problem((1, 1), Refusal::new(message));
         }
         for unused in own.unused() {
             let refusal = Refusal::new(format!("no watch is of the measure `{unused}`"));
@@ -296,10 +318,11 @@ impl<'s> File<'s> {
             sandbox::share_constants(&mut engine, constants);
             engine
         };
-        let per_call = (applies || signals || measures).then(|| {
+        let per_call = (applies || signals || measures || !own.verdicts.is_empty() || !own.scores.is_empty()).then(|| {
             let mut engine = engine(OPERATIONS_PER_CALL_MAX);
             json::let_through(&mut engine, self.words.properties());
-            PerCall { engine, applies, signals: own.signals, measures: own.measures, mentioned: Mentioned::of(&self.words) }
+            let Own { signals, measures, verdicts, scores, .. } = own;
+            PerCall { engine, applies, signals, measures, verdicts, scores, mentioned: Mentioned::of(&self.words) }
         });
         let per_check = check.then(|| {
             let mut engine = engine(OPERATIONS_MAX);
@@ -315,6 +338,7 @@ impl<'s> File<'s> {
         let mut watches = Vec::new();
         let mut parts: Vec<WatchSpec> = Vec::new();
         let visible = written.len();
+        let decided = written.iter().any(|(_, watch)| watch.expect.is_some() || !matches!(watch.of, Of::Top(..)));
         for (name, watch) in written {
             let statistic = match &watch.of {
                 Of::Ratio(above, below) => {
@@ -335,7 +359,9 @@ impl<'s> File<'s> {
             };
             let learned =
                 matches!(statistic, Statistic::Rate(_) | Statistic::Count(_) | Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume);
-            if !check && !learned && watch.expect.is_none() {
+            // A ranking beside what decides only says who it mostly is.
+            let told = matches!(statistic, Statistic::Top(..)) && decided;
+            if !check && !learned && !told && watch.expect.is_none() {
                 let refusal = Refusal::new(format!("`{name}` cannot learn what is usual: it is no share, count or measure of single calls"));
                 self.refuse(watch.at, refusal.hint("give it .expect(low, high), or decide in fn check(w)").about(name.as_str()));
             }
@@ -444,6 +470,11 @@ impl<'s> File<'s> {
         if let Some((signal, _)) = VerdictSignal::parse(name) {
             return Some(SignalRef::Verdict(signal, name.to_owned()));
         }
+        if let Some(evaluator) = name.strip_prefix(SIGNAL) {
+            // From the last bit down, because how many signals of its own the rule has is not known yet.
+            let at = self.judged(watch, (name, evaluator), &mut own.verdicts)?;
+            return Some(SignalRef::User(name.to_owned(), (SCRIPT_SIGNALS_MAX - 1 - at) as u8));
+        }
         let position = self.own(watch, name, ("signal", "signals", SIGNALS_MAX), &Signal::ALL.map(Signal::name), own.signals.as_mut())?;
         Some(SignalRef::User(name.to_owned(), position))
     }
@@ -455,6 +486,11 @@ impl<'s> File<'s> {
         if let Some((measure, _)) = VerdictMeasure::parse(name) {
             return Some(MeasureRef::Verdict(measure, name.to_owned()));
         }
+        if let Some(evaluator) = name.strip_prefix(SCORE) {
+            // Behind all that the rule itself may have.
+            let position = (MEASURES_MAX + self.judged(watch, (name, evaluator), &mut own.scores)?) as u8;
+            return Some(OwnMeasure { name: name.to_owned(), position, unit: String::new(), step: fields::STEP }.into());
+        }
         let mut names = own.measures.as_ref().map(|own| own.iter().map(|own| own.name.clone()).collect());
         let position = self.own(watch, name, ("measure", "measures", MEASURES_MAX), &Measure::ALL.map(Measure::name), names.as_mut())?;
         let measures = own.measures.as_mut()?;
@@ -464,6 +500,28 @@ impl<'s> File<'s> {
             measures.push(OwnMeasure { name: name.to_owned(), position, unit, step });
         }
         measures.get(usize::from(position)).cloned().map(MeasureRef::from)
+    }
+
+    /// The position of an evaluator among those that the rule watches; a new one is the last. `None` when there is none of that name.
+    fn judged(&mut self, watch: &Watch, (name, evaluator): (&str, &str), watched: &mut Vec<usize>) -> Option<usize> {
+        let Some(found) = self.evaluators.iter().position(|known| known.name == evaluator) else {
+            let known: Vec<_> = self.evaluators.iter().map(|known| known.name.as_str()).collect();
+            let hint = match known.as_slice() {
+                [] => "there are none; [evaluators] of the configuration says where they are".to_owned(),
+                known => nearest::hint(evaluator, known.iter().copied()),
+            };
+            self.refuse(watch.at, Refusal::new(format!("unknown evaluator `{evaluator}`")).about(name).hint(hint));
+            return None;
+        };
+        let position = watched.iter().position(|known| *known == found).unwrap_or_else(|| {
+            watched.push(found);
+            watched.len() - 1
+        });
+        if position >= WATCHED_MAX {
+            self.refuse(watch.at, Refusal::new(format!("a rule watches at most {WATCHED_MAX} evaluators")).about(name));
+            return None;
+        }
+        Some(position)
     }
 
     /// The position of a name among those that a function of the rule gives; a new one is the last. `None` when nothing gives it.
@@ -510,6 +568,9 @@ struct Own {
     signals: Option<Vec<String>>,
     measures: Option<Vec<OwnMeasure>>,
     declared: Vec<Declared>,
+    /// Evaluators whose verdicts are watched, and whose scores are, by position.
+    verdicts: Vec<usize>,
+    scores: Vec<usize>,
 }
 
 impl Own {
@@ -538,7 +599,7 @@ fn language(calls: Calls) -> Engine {
 }
 
 /// The text with other values of its constants. Its lines stay where they are.
-fn with_constants(text: &str, set: &BTreeMap<String, String>) -> Result<String, Refusal> {
+pub(crate) fn with_constants(text: &str, set: &BTreeMap<String, String>) -> Result<String, Refusal> {
     let mut text = text.to_owned();
     for (name, value) in set {
         let Some(range) = words::constant(&text, name) else {

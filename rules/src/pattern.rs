@@ -49,7 +49,7 @@ impl Pattern {
 
 /// # Errors
 /// When the running function has had too much matched.
-fn spend(bytes: usize) -> Result<(), Refusal> {
+pub(crate) fn spend(bytes: usize) -> Result<(), Refusal> {
     MATCHED.set(MATCHED.get().saturating_add(bytes));
     if MATCHED.get() > MATCHED_MAX_BYTES {
         let refusal = Refusal::new(format!("more than {} MiB of text are matched in one run", MATCHED_MAX_BYTES >> 20)).exhausted();

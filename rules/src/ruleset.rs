@@ -3,12 +3,14 @@
 //! Shared by all worker threads; asking changes nothing. A rule without functions costs nothing per call: it is data in the watch plan.
 
 use crate::check::{self, Firings};
+use crate::evaluator::{Evaluator, Verdict, Verdicts};
+use crate::load::{MEASURES_MAX, SCRIPT_SIGNALS_MAX};
 use crate::log::{Log, Mentioned};
 use crate::problem::{Problem, Refusal};
 use crate::sandbox::{self, Failure};
 use crate::say::said_type;
 use model::fold::ScriptView;
-use model::plan::{Decides, RuleSpec, Script};
+use model::plan::{Decides, RuleSpec, Script, fingerprint};
 use model::suspension::CHECKS_EXHAUSTED_MAX;
 use model::window::{Checked, GroupView};
 use model::{Bucket, CallLog, OwnMeasure, Takers};
@@ -23,6 +25,8 @@ pub struct RuleSet(Arc<Rules>);
 #[derive(Debug)]
 struct Rules {
     rules: Vec<Compiled>,
+    /// By name.
+    evaluators: Vec<Evaluator>,
     /// Those that see calls, with their slots, in the order of the slots.
     seeing: Vec<(usize, usize)>,
     /// Which of `seeing` take a call, as far as that is data.
@@ -51,19 +55,22 @@ pub(crate) struct PerCall {
     pub signals: Option<Vec<String>>,
     /// The watched measures of the user's own, by position; `None` without `fn measures(log)`.
     pub measures: Option<Vec<OwnMeasure>>,
+    /// Of the evaluators whose verdicts it watches, and whose scores: their positions.
+    pub verdicts: Vec<usize>,
+    pub scores: Vec<usize>,
     /// The fields of a call that the file names.
     pub mentioned: Mentioned,
 }
 
 impl Default for RuleSet {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self::new(Vec::new(), Vec::new())
     }
 }
 
 impl RuleSet {
     /// Gives script slots to the rules that have functions, in order.
-    pub(crate) fn new(mut rules: Vec<Compiled>) -> Self {
+    pub(crate) fn new(mut rules: Vec<Compiled>, evaluators: Vec<Evaluator>) -> Self {
         let mut scripts = 0;
         let mut seeing: Vec<(usize, usize)> = Vec::new();
         let mut mentioned = Mentioned::default();
@@ -75,14 +82,19 @@ impl RuleSet {
                 rule.spec.rule.decides = Decides::Check(scripts);
             }
             if let Some(per_call) = &rule.per_call {
-                rule.spec.script = Some(Script { slot: scripts, fingerprint: rule.spec.rule.fingerprint });
-                mentioned = mentioned.and(per_call.mentioned);
+                let watched = || per_call.verdicts.iter().chain(&per_call.scores).map(|at| &evaluators[*at]);
+                // Verdicts of another text are other signals.
+                let texts: Vec<_> = watched().map(|evaluator| format!("{:016x}", evaluator.fingerprint)).collect();
+                let own = rule.spec.rule.fingerprint;
+                let fingerprint = if texts.is_empty() { own } else { fingerprint(&[&format!("{own:016x}"), &texts.join(" ")]) };
+                rule.spec.script = Some(Script { slot: scripts, fingerprint });
+                mentioned = watched().fold(mentioned.and(per_call.mentioned), |mentioned, evaluator| mentioned.and(evaluator.mentioned));
                 seeing.push((at, scripts));
             }
             scripts += 1;
         }
         let takers = Takers::new(seeing.iter().map(|(at, _)| &rules[*at].spec.applies));
-        Self(Arc::new(Rules { rules, seeing, takers, mentioned }))
+        Self(Arc::new(Rules { rules, evaluators, seeing, takers, mentioned }))
     }
 
     /// For the watch plan, in the order of the rules' names.
@@ -112,12 +124,13 @@ impl RuleSet {
         let mut taken = Vec::new();
         self.0.takers.of(call, &mut taken);
         let mut log = None;
+        let mut verdicts = Verdicts::new(&self.0.evaluators);
         for (at, slot) in taken.into_iter().map(|taker| self.0.seeing[taker]) {
             let rule = &self.0.rules[at];
             if rule.watches_environment(call) && runs(slot) {
                 let log = log.get_or_insert_with(|| Log::of(call, self.0.mentioned));
                 let failed = |failure: Failure| ScriptView { failed: true, exhausted: failure.refusal.exhausted, ..ScriptView::default() };
-                let view = rule.view(log).unwrap_or_else(failed);
+                let view = rule.view(call, log, &mut verdicts).unwrap_or_else(failed);
                 views.push(ScriptView { slot, ..view });
             }
         }
@@ -161,7 +174,14 @@ impl RuleSet {
         if rule.per_call.is_none() || !rule.watches_environment(call) || !rule.spec.applies.lets_through(call) {
             return None;
         }
-        rule.view(&Log::of(call, self.0.mentioned)).err().map(|failure| rule.failed(failure))
+        let mut verdicts = Verdicts::new(&self.0.evaluators);
+        rule.view(call, &Log::of(call, self.0.mentioned), &mut verdicts).err().map(|failure| rule.failed(failure))
+    }
+
+    /// What each evaluator says of `call`, watched or not, by name: `None` where it does not apply, or why it fails.
+    pub fn verdicts(&self, call: &CallLog<'_>) -> Vec<(&str, Result<Option<Verdict>, String>)> {
+        let judge = |evaluator: &Evaluator| evaluator.judge(call, &Log::of(call, evaluator.mentioned)).map_err(|failure| evaluator.failed(&failure));
+        self.0.evaluators.iter().map(|evaluator| (evaluator.name.as_str(), judge(evaluator))).collect()
     }
 }
 
@@ -171,7 +191,7 @@ impl Compiled {
         environments.is_empty() || environments.iter().any(|name| *name == call.environment)
     }
 
-    fn view(&self, log: &Log) -> Result<ScriptView, Failure> {
+    fn view(&self, call: &CallLog<'_>, log: &Log, verdicts: &mut Verdicts<'_>) -> Result<ScriptView, Failure> {
         let mut view = ScriptView { applies: true, ..ScriptView::default() };
         let Some(per_call) = &self.per_call else { return Ok(view) };
         let wrong = |message: String| Failure { refusal: Refusal::new(message), at: rhai::Position::NONE };
@@ -197,6 +217,21 @@ impl Compiled {
             for own in measures {
                 let value = answer.get(own.name.as_str()).filter(|value| !value.is_unit());
                 view.measures.push(value.map(|value| steps(own, value)).transpose().map_err(wrong)?);
+            }
+        }
+        if view.applies {
+            for (at, evaluator) in per_call.verdicts.iter().enumerate() {
+                let Some(verdict) = verdicts.get(*evaluator, call, log)? else { continue };
+                let bit = SCRIPT_SIGNALS_MAX - 1 - at;
+                view.signals.applies |= 1 << bit;
+                view.signals.holds |= u32::from(!verdict.passes()) << bit;
+            }
+            if !per_call.scores.is_empty() {
+                view.measures.resize(MEASURES_MAX, None);
+            }
+            for evaluator in &per_call.scores {
+                let score = verdicts.get(*evaluator, call, log)?.and_then(Verdict::score);
+                view.measures.push(score.map(|score| (score / crate::fields::STEP).round() as u64));
             }
         }
         Ok(view)

@@ -4,7 +4,7 @@
 //! holds `sleep`. Budgets are counted in operations, so that a rule that runs too long does so on every machine alike.
 
 use crate::problem::{Refusal, explain};
-use crate::{check, growth, json, log, pattern, say};
+use crate::{check, growth, json, log, pattern, prose, say};
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage, BasicStringPackage, LogicPackage,
     MoreStringPackage, Package,
@@ -65,6 +65,7 @@ pub(crate) fn engine(operations_max: u64) -> Engine {
     log::register(&mut engine);
     say::register(&mut engine);
     pattern::register(&mut engine);
+    prose::register(&mut engine);
     check::register(&mut engine);
     engine
 }

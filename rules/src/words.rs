@@ -153,6 +153,11 @@ impl<'t> Words<'t> {
         called.filter_map(|word| Some((word.inside?, word.text, word.place))).collect()
     }
 
+    /// Whether the top level calls `function`.
+    pub fn says(&self, function: &str) -> bool {
+        self.0.iter().any(|word| word.called && word.quote.is_none() && word.text == function && word.inside.is_none())
+    }
+
     /// Where the function `name` is defined.
     pub fn function(&self, name: &str) -> Option<Place> {
         self.0.windows(2).find(|pair| pair[0].text == "fn" && pair[1].text == name).map(|pair| pair[1].place)

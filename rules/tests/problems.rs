@@ -44,7 +44,7 @@ fn fields_are_named_with_their_nearest() {
     );
     check("rule(#{ watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:1: a rule needs a name\nhint: add name:");
     check("rule(#{ name: \"r\" });", "r.rhai:1:1: a rule needs something to watch\nhint:");
-    check("rule(#{ name: \"a b\", watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:9: `a b` cannot be a rule's name\nhint: letters");
+    check("rule(#{ name: \"a b\", watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:9: `a b` cannot be a name\nhint: letters");
     check("rule(#{ name: \"r\", hold: 30, watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:20: hold is a length of time in quotes\n");
     check("rule(#{ name: \"r\", hold: \"soon\", watch: rate(\"retry\", \"5m\").expect(0, 1) });", "r.rhai:1:20: `soon` is no length of time\n");
     check(

@@ -58,7 +58,7 @@ fn renewed(text: &str) -> String {
 
 type Section = (&'static str, fn() -> String);
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("rule", rule),
     ("watches", watches),
     ("refinements", refinements),
@@ -81,6 +81,11 @@ const SECTIONS: [Section; 12] = [
         )
     }),
     ("functions", functions),
+    ("evaluator", || {
+        let rows =
+            api::EVALUATOR.map(|function| vec![code(function.written), function.gives.into(), code(example(&function).0), example(&function).1]);
+        table(&["function", "", "example", "verdict"], rows)
+    }),
     ("limits", || table(&["", ""], api::limits().into_iter().map(|limit| vec![limit.what.into(), limit.most]))),
 ];
 
@@ -173,6 +178,7 @@ fn functions() -> String {
         Place::TopLevel => "top level",
         Place::Call => "`applies`, `signals`, `measures`",
         Place::Check => "`check`",
+        Place::Evaluate => "`evaluate`",
         Place::Everywhere => "everywhere",
     };
     table(
@@ -191,6 +197,7 @@ fn example(function: &Function) -> (&'static str, String) {
         Example::Rule(text) | Example::Watch(text) => (text, String::new()),
         Example::Gives(text, gives) => (text, code(gives)),
         Example::Fires(text, summary) => (text, format!("an alert: {summary}")),
+        Example::Judges(text, verdict) => (text, verdict.to_owned()),
     }
 }
 
@@ -268,9 +275,12 @@ fn fired(summary: &str) -> Checked {
 
 #[test]
 fn every_function_does_in_its_example_what_is_told() {
-    for function in api::functions() {
+    for function in api::functions().chain(&api::EVALUATOR) {
         match function.example {
-            Example::Rule(text) => assert_eq!(problems(&format!("{text};")), "", "{text}"),
+            Example::Rule(text) => {
+                let rest = if text.starts_with("evaluator") { "fn evaluate(log) { pass() }" } else { "" };
+                assert_eq!(problems(&format!("{text};{rest}")), "", "{text}");
+            }
             Example::Watch(text) => {
                 let ranged = if text.contains("expect") { text.to_owned() } else { format!("{text}.expect(0.0, 1.0)") };
                 assert_eq!(problems(&format!("rule(#{{ name: \"r\", watch: {ranged} }});")), "", "{text}");
@@ -290,6 +300,13 @@ fn every_function_does_in_its_example_what_is_told() {
                 }
             }
             Example::Fires(text, summary) => assert_eq!(check(text), fired(summary), "{text}"),
+            Example::Judges(text, verdict) => {
+                let loaded = read(&format!("evaluator(#{{ name: \"e\" }});\nfn evaluate(log) {{ {text} }}"));
+                let call = model::parse(api::CALL.as_bytes()).expect("the call of the examples is a good log");
+                let verdicts = loaded.rules.verdicts(&call);
+                let said = verdicts[0].1.as_ref().map(|said| said.as_ref().map(|said| if said.passes() { "pass" } else { "fail" }));
+                assert_eq!(said, Ok(Some(verdict)), "{text}");
+            }
         }
     }
 }
@@ -298,7 +315,7 @@ fn every_function_does_in_its_example_what_is_told() {
 fn a_function_is_where_it_is_told_to_be_and_nowhere_else() {
     for function in api::functions() {
         let text = example(function).0;
-        if matches!(function.place, Place::Call | Place::Everywhere) {
+        if matches!(function.place, Place::Call | Place::Evaluate | Place::Everywhere) {
             continue;
         }
         let in_applies = applies(&format!("let w = #{{ bad: #{{ value: 0.5, since: 5 }} }}; {text}")).err();
@@ -308,7 +325,7 @@ fn a_function_is_where_it_is_told_to_be_and_nowhere_else() {
         match function.place {
             Place::TopLevel => assert!(not_here(in_applies.as_deref()) && not_here(failed), "{text}: {in_applies:?} {failed:?}"),
             Place::Check => assert!(not_here(in_applies.as_deref()) && failed.is_none(), "{text}: {in_applies:?} {failed:?}"),
-            Place::Call | Place::Everywhere => unreachable!("they are passed over"),
+            Place::Call | Place::Evaluate | Place::Everywhere => unreachable!("they are passed over"),
         }
     }
 }
@@ -366,7 +383,7 @@ fn everything_that_is_registered_is_told_and_the_other_way_round() {
     for part in api::LOG {
         registered.remove(part.path.split(['.', '[']).next().expect("a path has a beginning"));
     }
-    let told: BTreeSet<String> = api::functions().map(|function| function.name.to_owned()).collect();
+    let told: BTreeSet<String> = api::functions().chain(&api::EVALUATOR).map(|function| function.name.to_owned()).collect();
     assert_eq!(told, registered);
 }
 
@@ -378,5 +395,6 @@ fn every_example_loads() {
         examples.iter().enumerate().map(|(i, text)| Source { path: format!("example-{i}.rhai").into(), text: (*text).to_owned() }).collect();
     let loaded = load(&sources, &Constants::new());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
-    assert_eq!(loaded.rules.specs().len(), examples.len());
+    let evaluators = examples.iter().filter(|text| text.contains("evaluator(#{")).count();
+    assert_eq!(loaded.rules.specs().len() + evaluators, examples.len());
 }

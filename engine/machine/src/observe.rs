@@ -186,7 +186,11 @@ pub(crate) fn condition(rule: &Rule, observations: &[Observation], told: bool) -
     if !told && !by_value {
         return Condition::Clear;
     }
-    let summary = sentence(&rule.watches, observations).unwrap_or_else(|| "outside its expected range".to_owned());
+    let mut summary = sentence(&rule.watches, observations).unwrap_or_else(|| "outside its expected range".to_owned());
+    for first in rule.watches.iter().zip(observations).filter(|(watch, _)| watch.tells_only()).filter_map(|(_, seen)| seen.top.first()) {
+        let often = if first.share > 0.5 { "mostly" } else { "most often" };
+        summary += &format!("; {often} `{}` ({})", first.label, model::show::percent(first.share));
+    }
     Condition::Breach { summary, severity: rule.severity, labels: Vec::new() }
 }
 

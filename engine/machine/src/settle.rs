@@ -130,7 +130,8 @@ impl Environment {
         // Alerts that there may be by then, when the ticks before have their answers.
         let waiting = self.waiting.iter().flat_map(|closed| &closed.rules).filter(|tick| tick.rule == index);
         listed.extend(waiting.flat_map(|tick| &tick.groups).map(|group| group.labels.clone()));
-        if rule.no_data == NoData::Alert || rule.watches.iter().any(|watch| kind(rule, watch).is_none() && !matches!(rule.decides, Decides::Burn(_)))
+        if rule.no_data == NoData::Alert
+            || rule.watches.iter().any(|watch| kind(rule, watch).is_none() && !watch.tells_only() && !matches!(rule.decides, Decides::Burn(_)))
         {
             listed.extend(groups());
         }
@@ -296,7 +297,9 @@ impl Environment {
         match condition {
             Condition::Breach { summary, severity, labels } => {
                 (alert.summary, alert.severity, alert.labels) = (summary, severity, labels);
-                if let Some(seen) = alert.observations.iter().cloned().reduce(|a, b| worse(Some(a), b)) {
+                let drifts = rule.decides == Decides::Drift;
+                let deciding = alert.observations.iter().zip(&rule.watches).filter(|(_, watch)| !(drifts && watch.tells_only()));
+                if let Some(seen) = deciding.map(|(seen, _)| seen.clone()).reduce(|a, b| worse(Some(a), b)) {
                     alert.worst = Some(worse(alert.worst.take(), seen));
                 }
             }

@@ -53,10 +53,15 @@ pub struct CallLog<'a> {
     pub finish_reason: Option<Text<'a>>,
     /// The messages, raw JSON.
     pub input: Option<&'a str>,
+    /// The tools that the model was offered, as the sender lists them: a raw JSON array. `None` when the log does not say.
+    pub tools: Option<&'a str>,
     pub output: Output<'a>,
     pub refusal: Option<Text<'a>>,
     /// The sender's own fields, raw JSON values by name: its `properties` first, then every unknown field.
     pub properties: Vec<(Text<'a>, &'a str)>,
+    /// Which part of a schema the answer violates first, as `facts: /facts required`: the one field that no log carries. The evaluators fill it in
+    /// before anything groups by it; `None` before that, and of a call that violates nothing.
+    pub violation: Option<Text<'a>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

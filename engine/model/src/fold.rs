@@ -292,6 +292,8 @@ pub fn event_time(call: &CallLog<'_>, stamp: Timestamp) -> Timestamp {
 pub struct Folder<'p> {
     plan: &'p Plan,
     takers: Takers,
+    /// By grouping: it is of no interest to it when a call violates nothing.
+    violating: Vec<bool>,
     /// Of the current call: the groupings, or the judges, whose filter takes it.
     taken: Vec<usize>,
     /// Of the judges' filters.
@@ -311,10 +313,12 @@ pub struct Folder<'p> {
 impl<'p> Folder<'p> {
     pub fn new(plan: &'p Plan) -> Self {
         let takers = Takers::new(plan.groupings.iter().map(|grouping| &grouping.filter));
+        let violating = (0..plan.groupings.len()).map(|number| plan.ranks_violations(number)).collect();
         let of_verdicts = plan.groupings.iter().enumerate().filter(|(_, grouping)| grouping.verdicts.is_some()).map(|(at, _)| at).collect();
         Self {
             plan,
             takers,
+            violating,
             taken: Vec::new(),
             judges: Takers::new(plan.judges.iter().map(|judge| &judge.applies)),
             of_verdicts,
@@ -385,6 +389,9 @@ impl<'p> Folder<'p> {
         }
         self.takers.of(call.call, &mut self.taken);
         for number in self.taken.iter().copied() {
+            if self.violating[number] && call.call.violation.is_none() {
+                continue;
+            }
             let grouping = &self.plan.groupings[number];
             if grouping.verdicts.is_some() {
                 continue;
@@ -503,6 +510,25 @@ mod tests {
             );
         }
         folder.finish()
+    }
+
+    #[test]
+    fn a_ranking_of_violations_takes_only_calls_that_violate_something() {
+        use crate::label::Key;
+        use crate::plan::{Filter, Rule, RuleSpec, Statistic, WatchSpec, Windows};
+        let watch = WatchSpec::new("violation", Statistic::Top(Key::Violation, None, 3), Span::from_secs(300));
+        let spec = RuleSpec { rule: Rule::new("r"), watches: vec![watch], applies: Filter::default(), script: None };
+        let plan = Plan::new(Windows::default(), crate::FalseAlarms::default(), vec![spec]);
+        let mut folder = Folder::new(&plan);
+        for (sequence, violation) in [(1, Some("facts: / type")), (2, None), (3, Some("facts: / type"))] {
+            let mut call = crate::parse(br#"{"id":"a","time":900000000001,"model":"m"}"#).expect("a good log");
+            call.violation = violation.map(Into::into);
+            let signals = signals(&call, &Findings::default());
+            folder.add(sequence, call.time, &Inspected { call: &call, signals, measures: [None; Measure::ALL.len()], scripts: &[] });
+        }
+        let fold = folder.finish();
+        let cells: Vec<_> = fold.environments[0].ticks[0].cells.iter().map(|cell| (cell.grouping, cell.labels.join(","), cell.cell.calls)).collect();
+        assert_eq!(cells, [(0, ",,m".to_owned(), 3), (1, "facts: / type".to_owned(), 2)]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Key {
     Judge,
     /// Any entry of `properties`.
     Property(String),
+    /// Which part of a schema the answer violates first; without one, the label is empty.
+    Violation,
 }
 
 /// The labels of one group, in the order of its keys; a missing label is the empty string.
@@ -35,7 +37,7 @@ pub type Labels = Vec<String>;
 /// A label is cut here: long enough for every model and stage name seen, short enough that 20,000 series fit in memory.
 pub const LABEL_MAX_BYTES: usize = 200;
 
-const NAMED: [(&str, Key); 15] = [
+const NAMED: [(&str, Key); 16] = [
     ("kind", Key::Kind),
     ("service", Key::Service),
     ("stage", Key::Stage),
@@ -51,6 +53,7 @@ const NAMED: [(&str, Key); 15] = [
     ("status_code", Key::StatusCode),
     ("finish_reason", Key::FinishReason),
     ("judge", Key::Judge),
+    ("violation", Key::Violation),
 ];
 
 impl Key {
@@ -89,6 +92,7 @@ impl Key {
             Self::StatusCode => call.status_code.map_or(Cow::Borrowed(""), |code| Cow::Owned(code.to_string())),
             Self::FinishReason => given(&call.finish_reason),
             Self::Judge => Cow::Borrowed(""),
+            Self::Violation => given(&call.violation),
             Self::Property(name) => call.property_text(name).unwrap_or_default(),
         };
         if label.len() <= LABEL_MAX_BYTES {

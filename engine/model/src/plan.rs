@@ -223,6 +223,11 @@ impl Watch {
         Span::from_millis(self.window.millis() + self.offset.millis())
     }
 
+    /// A ranking without a range decides nothing: it says of what the other watches find who or what it mostly is.
+    pub fn tells_only(&self) -> bool {
+        self.expect.is_none() && matches!(self.statistic, Statistic::Top(..))
+    }
+
     /// What is measured, as a text: where it differs, what was learned before says nothing about it. Its window, name and limits do not count.
     pub fn ruler(&self, plan: &Plan, rule: &Rule) -> String {
         let keys = rule.group_by.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
@@ -361,6 +366,17 @@ impl Plan {
             return None;
         }
         self.rules.iter().flat_map(|rule| &rule.watches).filter(|watch| watch.grouping == grouping).find_map(|watch| watch.each)
+    }
+
+    /// Whether a grouping is there for rankings of violations alone: calls that violate nothing are in none of them.
+    pub fn ranks_violations(&self, grouping: usize) -> bool {
+        let ranks = |rule: &Rule, watch: &Watch| {
+            matches!(watch.statistic, Statistic::Top(Key::Violation, ..) | Statistic::Distinct(Key::Violation))
+                && !rule.group_by.contains(&Key::Violation)
+        };
+        let watching = |rule: &&Rule| rule.watches.iter().any(|watch| watch.grouping == grouping);
+        let all = |rule: &Rule| rule.watches.iter().filter(|watch| watch.grouping == grouping).all(|watch| ranks(rule, watch));
+        grouping > 0 && self.rules.iter().any(|rule| watching(&rule)) && self.rules.iter().filter(watching).all(all)
     }
 
     /// How far back the watches reach, and at least a minute.
@@ -629,6 +645,17 @@ mod tests {
         assert_eq!(plan.groupings.len(), 1);
         let watch = &plan.rules[0].watches[0];
         assert_eq!((watch.grouping, &watch.projection[..], &watch.only[..]), (0, &[2, 0][..], &[(1, vec!["openai".to_owned()])][..]));
+    }
+
+    #[test]
+    fn a_grouping_ranks_violations_when_nothing_else_is_watched_by_it() {
+        let top = || Statistic::Top(Key::Violation, None, 3);
+        let ranks = |specs: Vec<RuleSpec>| Plan::new(Windows::default(), FalseAlarms::default(), specs).ranks_violations(1);
+        let by = |keys: &[Key], statistic| spec(keys, Filter::default(), None, statistic);
+        assert!(ranks(vec![by(&[Key::Stage], top()), by(&[Key::Stage], Statistic::Distinct(Key::Violation))]));
+        assert!(!ranks(vec![by(&[Key::Stage], top()), by(&[Key::Stage, Key::Violation], Statistic::Volume)]));
+        assert!(!ranks(vec![by(&[Key::Stage, Key::Violation], top())]));
+        assert!(!ranks(vec![by(&[], Statistic::Top(Key::User, None, 3))]));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum Signal {
     Empty,
     /// Slower than its objective. Of operations with an objective and a latency.
     Slow,
+    /// The arguments of a tool call are not JSON or violate the tool's schema, or no such tool was offered. Of answered operations with a tool call
+    /// of which that can be told: its tool is declared with a schema, or is none of those declared.
+    ToolArgumentsInvalid,
 }
 
 /// For each signal, whether the call is in its denominator and in its numerator: one bit each, by [`Signal::index`].
@@ -45,13 +48,17 @@ pub struct Signals {
 }
 
 /// What the evaluators found about an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// `None`: it was not to be JSON, or cannot be told.
     pub json: Option<JsonAnswer>,
     /// `None`: no schema, or it does not parse.
     pub schema_valid: Option<bool>,
     pub objective_ms: Option<u64>,
+    /// `None`: no tool call, or none that can be judged.
+    pub tools_valid: Option<bool>,
+    /// What is violated first, where `schema_valid` or `tools_valid` is false; at most a label long.
+    pub violation: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +70,7 @@ pub enum JsonAnswer {
 }
 
 impl Signal {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Error,
         Self::Retry,
         Self::Fallback,
@@ -78,6 +85,7 @@ impl Signal {
         Self::SchemaInvalid,
         Self::Empty,
         Self::Slow,
+        Self::ToolArgumentsInvalid,
     ];
 
     pub fn index(self) -> usize {
@@ -100,6 +108,7 @@ impl Signal {
             Self::SchemaInvalid => "schema_invalid",
             Self::Empty => "empty",
             Self::Slow => "slow",
+            Self::ToolArgumentsInvalid => "tool_arguments_invalid",
         }
     }
 
@@ -114,6 +123,7 @@ impl Signal {
             Self::InvalidJson | Self::FencedJson => "answers that were to be JSON",
             Self::SchemaInvalid => "answers with a schema",
             Self::Slow => "calls with an objective",
+            Self::ToolArgumentsInvalid => "answers with tool calls",
             _ => "calls",
         }
     }
@@ -182,6 +192,9 @@ pub fn signals(call: &CallLog<'_>, findings: &Findings) -> Signals {
     }
     if let Some(valid) = findings.schema_valid {
         signals.set(Signal::SchemaInvalid, !valid);
+    }
+    if let Some(valid) = findings.tools_valid {
+        signals.set(Signal::ToolArgumentsInvalid, !valid);
     }
     if let (Some(objective), Some(latency)) = (findings.objective_ms, call.latency_ms) {
         signals.set(Signal::Slow, latency > objective);

@@ -26,6 +26,10 @@ fn every_awkward_case_has_the_signals_that_its_fixture_says() {
         let found = signals(&call, &Findings { json, ..Findings::default() });
         for (name, expected) in fixture["expect"].as_object().expect("a fixture says what to expect") {
             let signal = Signal::parse(name).expect("a fixture names known signals");
+            // What needs a schema is found by the evaluators, whose own tests read the same cases.
+            if signal == Signal::ToolArgumentsInvalid {
+                continue;
+            }
             let (applies, holds) = found.get(signal);
             let got = [u64::from(holds), u64::from(applies)];
             let want = [expected[0].as_u64(), expected[1].as_u64()];

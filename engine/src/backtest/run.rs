@@ -209,9 +209,9 @@ fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], how: How, batch: &[E
         }
         (open.last, open.calls) = (sequence, open.calls + 1);
         match (call, stamped) {
-            (Ok(call), Some((stamp, time))) => {
+            (Ok(mut call), Some((stamp, time))) => {
                 open.span = Some(open.span.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
-                let (signals, measures) = inspectors[0].judge(&call);
+                let (signals, measures) = inspectors[0].judge(&mut call);
                 for (inspector, (folder, scribe)) in inspectors.iter().zip(&mut open.folders) {
                     // Which calls are noted must not depend on how far folding runs ahead, so it obeys no suspension.
                     inspector.see(&call, sequence, stamp, &Suspensions::default(), folder, &mut scripts);

@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::inspect::Inspector;
 use crate::outbox::now;
 use crate::replay::Replay;
-use crate::start::{load_evaluators, load_rules, plan};
+use crate::start::{evaluator_files, load_evaluators, load_rules, plan};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{Span, Timestamp, show};
 use std::io::IsTerminal;
@@ -160,7 +160,8 @@ fn inspector(config: &Config, path: Option<&Path>) -> Result<Arc<Inspector>, Fau
             if let Some(error) = missing {
                 return Err(cannot(error.to_string()));
             }
-            rules::load(&rules::read_folder(path).map_err(|error| Fault::plain(format!("cannot {error}")))?, &config.rules.constants)
+            let own = rules::read_folder(path).map_err(|error| Fault::plain(format!("cannot {error}")))?;
+            rules::load(&[evaluator_files(config)?, own].concat(), &config.rules.constants)
         }
     };
     if !loaded.problems.is_empty() {

@@ -36,13 +36,21 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             Some(EnvironmentConfig { channel: environment.read("channel", channel), notify: environment.read("notify", Node::bool).unwrap_or(true) })
         }),
         schemas: root.named("schemas", |schema| {
-            let file = schema.path("file");
+            let (folder, file) = (schema.folder.to_owned(), schema.path("file"));
+            let json = schema.read("schema", inline);
+            if file.is_some() && json.is_some() {
+                schema.refuse(&["file", "schema"], Fault::new("has two schemas, `file` and `schema`", "keep one of them"));
+            }
+            let text = file.map(SchemaText::File).or(json.map(|json| SchemaText::Inline { json, folder }));
             let applies = schema.read("applies", Node::texts).unwrap_or_default();
             let accept_fenced = schema.read("accept_fenced", Node::bool).unwrap_or(false);
-            if file.is_none() && applies.is_empty() && !accept_fenced {
-                schema.refuse(&[], Fault::new("asks for nothing", "give it a `file`, or say which calls must answer JSON with `applies`"));
+            if text.is_none() && applies.is_empty() && !accept_fenced {
+                schema.refuse(
+                    &[],
+                    Fault::new("asks for nothing", "give it a `file` or a `schema`, or say which calls must answer JSON with `applies`"),
+                );
             }
-            Some(SchemaConfig { file, applies, accept_fenced })
+            Some(SchemaConfig { schema: text, applies, accept_fenced })
         }),
         objectives: root.named("objectives", |objective| {
             let applies = objective.read("applies", Node::texts).unwrap_or_default();
@@ -52,6 +60,10 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             }
             Some(ObjectiveConfig { latency: latency?, applies })
         }),
+        evaluators: root.section("evaluators", |evaluators| EvaluatorsConfig {
+            path: evaluators.path("path").unwrap_or_else(|| evaluators.folder.join("evaluators")),
+            library: evaluators.read("library", |node| node.list(word)).unwrap_or_default(),
+        }),
     };
     root.not_yet(&["access", "judges", "keep", "prices", "redact", "sampling"]);
     config
@@ -60,6 +72,18 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
 fn false_alarms(node: &Node) -> Result<FalseAlarms, Fault> {
     let text = node.text()?;
     FalseAlarms::parse(text).map_err(|error| Fault::new(error.to_string(), FalseAlarms::HINT))
+}
+
+/// A schema that stands in the configuration: a table, or a text that holds JSON.
+fn inline(node: &Node) -> Result<String, Fault> {
+    if node.is_table() {
+        return Ok(node.json()?.to_string());
+    }
+    let text = node.text().map_err(|fault| fault.with_hint("write a table such as { type = \"object\" }, or JSON in quotes"))?;
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Fault::new(format!("must be a JSON Schema: {error}"), "a schema in a file of its own is given as `file`")),
+    }
 }
 
 fn nats(nats: &mut Section<'_>) -> NatsConfig {

@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -65,9 +65,9 @@ fn sections_of_later_versions_are_refused() {
     check(
         "[judges.relevance]\nmodel = \"m\"\n[sampling]",
         "1:2: `judges` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators
          3:2: `sampling` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives",
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators",
     );
 }
 
@@ -209,7 +209,19 @@ fn keys_that_need_each_other_are_checked_together() {
     check("[nats]\ncredentials = \"a.creds\"\n$ STREAMGAUGE__NATS__TOKEN=t", &format!("STREAMGAUGE__NATS__TOKEN: {one}"));
     check("[nats.tls]\ncert = \"a.pem\"", "2:8: `nats.tls` must have `cert` and `key` together\nhint: add the other one, or remove both");
     check("[objectives.slow]", "1:13: `objectives.slow` needs `latency`\nhint: say when an operation is slow, such as latency = \"2s\"");
-    check("[schemas.facts]", "1:10: `schemas.facts` asks for nothing\nhint: give it a `file`, or say which calls must answer JSON with `applies`");
+    let inline = |text: &str| good(text).schemas["facts"].schema.clone();
+    let json = |json: &str| Some(SchemaText::Inline { json: json.to_owned(), folder: "/etc/gauge".into() });
+    assert_eq!(inline("[schemas.facts]\nschema = { type = \"object\", required = [\"facts\"] }"), json(r#"{"required":["facts"],"type":"object"}"#));
+    assert_eq!(inline("[schemas.facts]\nschema = '{\"type\": \"object\"}'"), json(r#"{"type": "object"}"#));
+    check(
+        "[schemas.facts]\nschema = \"facts.json\"",
+        "2:10: `schemas.facts.schema` must be a JSON Schema: expected ident at line 1 column 3\nhint: a schema in a file of its own is given as `file`",
+    );
+    check("[schemas.facts]\nschema = {}\nfile = \"facts.json\"", "3:8: `schemas.facts` has two schemas, `file` and `schema`\nhint: keep one of them");
+    check(
+        "[schemas.facts]",
+        "1:10: `schemas.facts` asks for nothing\nhint: give it a `file` or a `schema`, or say which calls must answer JSON with `applies`",
+    );
 }
 
 #[test]
@@ -300,7 +312,7 @@ fn relative_paths_start_where_they_were_written() {
     );
     assert_eq!(config.store.path, Path::new("/var/lib/gauge"));
     assert_eq!(config.rules.path, Path::new("/etc/gauge/rules"));
-    assert_eq!(config.schemas["facts"].file.as_deref(), Some(Path::new("/etc/gauge/facts.json")));
+    assert_eq!(config.schemas["facts"].schema, Some(SchemaText::File("/etc/gauge/facts.json".into())));
     assert_eq!(config.slack.bot_token, Secret::File("/etc/gauge/bot".into()));
     assert_eq!(config.nats.auth, NatsAuth::Credentials("me.creds".into()));
 }
@@ -337,9 +349,9 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
     // Only one way of signing in at a time.
     let whole: Vec<&str> = uncommented.filter(|line| !line.starts_with("credentials") && !line.starts_with("token")).collect();
     let config = good(&whole.join("\n"));
-    assert_eq!((config.environments.len(), config.schemas.len(), config.objectives.len()), (1, 1, 1));
+    assert_eq!((config.environments.len(), config.schemas.len(), config.objectives.len()), (1, 2, 1));
 
-    let sections = ["nats", "nats.tls", "store", "rules", "slack", "http", "windows", "environments.x", "schemas.x", "objectives.x"];
+    let sections = ["nats", "nats.tls", "store", "rules", "slack", "http", "windows", "environments.x", "schemas.x", "objectives.x", "evaluators"];
     let probe: String = sections.iter().map(|section| format!("{section}.unknown = 1\n")).collect();
     let errors = load(&probe).err().unwrap_or_else(|| panic!("unknown keys were accepted"));
     let hints = errors.as_slice().iter().filter_map(|error| error.hint.split_once("known: "));

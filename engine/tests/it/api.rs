@@ -289,7 +289,7 @@ async fn a_question_without_an_answer_is_told_why_and_how_to_ask() {
     let engine = Setup::new(&nats).start().await;
     count(&mut publishing, &engine, [json!({ "id": "a", "time": tick_before(MINUTE), "model": "m" })]).await;
     let all = "error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, \
-        schema_invalid, empty, slow, latency_ms, ttft_ms, input_tokens, output_tokens, cost_usd, attempts by environment, stage, provider, model";
+        schema_invalid, empty, slow, tool_arguments_invalid, latency_ms, ttft_ms, input_tokens, output_tokens, cost_usd, attempts by environment, stage, provider, model";
     let kept = format!("kept: {all}; a rule that watches it makes it kept");
     let not_kept = "this combination of series and keys is not kept";
     for (query, status, detail, hint) in [

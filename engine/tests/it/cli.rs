@@ -74,7 +74,7 @@ hint: whole numbers with d, h, m, s or ms, largest first, such as \"7d\", \"1h30
 streamgauge.toml:6:9: `windows.slice` must divide the 10s tick of drift detection, which 3s does not
 hint: one of 1s, 2s, 5s, 10s
 streamgauge.toml:7:2: unknown key `bogus`
-hint: known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives
+hint: known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators
 ";
     folder.check("check", 1, &format!("{problems}4 problems\n")).await;
     // What needs the configuration does not start without it.
@@ -174,7 +174,7 @@ async fn a_bad_rule_is_named_with_its_place_and_stops_no_other() {
 rules/bad.rhai:1:35: unknown signal `fallbak`
  1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
    |                                   ^
-hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
+hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid; a signal of your own is an entry of what fn signals(log) returns
 rules/worse.rhai:4:5: expected `,` to separate the items of this object map literal
  4 |     watch: rate(\"fallback\", \"5m\"),
    |     ^
@@ -202,7 +202,7 @@ invalid-json-rate            critical  invalid_json rate over 5m by environment,
 latency                      warning   p95 of latency_ms over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 refusals                     warning   refused rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 retry-rate                   warning   retry rate over 5m by environment, provider, model; fires by drift from what it learns, within the shared 1 per day
-schema-violations            critical  schema_invalid rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
+schema-violations            critical  schema_invalid rate over 5m, top violation by calls over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 slow-answers                 warning   p95 of latency_ms over 10m by environment, model; fires by drift from its range, within the shared 1 per day
 truncation                   warning   truncated rate over 5m by environment, stage, provider, model; fires by drift from what it learns, within the shared 1 per day
 volume                       warning   calls over 5m, calls over 6h by environment, stage; fires by its own check, outside the alarm budget
@@ -245,7 +245,7 @@ all well: 1 rule, 2 warnings
 rules/bad.rhai:1:35: unknown signal `fallbak`
  1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
    |                                   ^
-hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow; a signal of your own is an entry of what fn signals(log) returns
+hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid; a signal of your own is an entry of what fn signals(log) returns
 1 problem
 ").await;
     folder.check("check nowhere", 2, "streamgauge: there are no rules at nowhere\nhint: name a folder of *.rhai files, or one of them\n").await;

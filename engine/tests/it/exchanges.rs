@@ -27,7 +27,9 @@ async fn recorded_exchanges_are_counted_as_an_independent_program_counts_them() 
 
     let theirs = independently(file);
     let mut ours = Counted::new();
-    for name in ["error", "truncated", "refused", "invalid_json", "empty", "content_filtered", "rate_limited", "schema_invalid"] {
+    for name in
+        ["error", "truncated", "refused", "invalid_json", "empty", "content_filtered", "rate_limited", "schema_invalid", "tool_arguments_invalid"]
+    {
         for (group, (numerator, denominator)) in signal(&engine, name, &["provider", "model"]).await {
             let of = group[1..].join(" ");
             ours.insert((name.to_owned(), of.clone()), numerator);
@@ -42,9 +44,11 @@ async fn recorded_exchanges_are_counted_as_an_independent_program_counts_them() 
         }
     }
     // The independent program knows no schemas; that there are answers to judge by them is known.
-    let (schemas, ours): (Counted, Counted) = ours.into_iter().partition(|((name, _), _)| name.starts_with("schema_invalid"));
-    let judged: u64 = schemas.iter().filter(|((name, _), _)| name == "schema_invalid of").map(|(_, count)| count).sum();
-    assert!(judged > 0, "no answer was judged by its schema");
+    let by_schema = |name: &str| name.starts_with("schema_invalid") || name.starts_with("tool_arguments_invalid");
+    let (schemas, ours): (Counted, Counted) = ours.into_iter().partition(|((name, _), _)| by_schema(name));
+    let sum = |name: &str| schemas.iter().filter(|((counted, _), _)| counted == name).map(|(_, count)| count).sum::<u64>();
+    let (judged, tools) = (sum("schema_invalid of"), sum("tool_arguments_invalid of"));
+    assert!(judged > 0 && tools > 100, "{judged} answers were judged by their schema, {tools} by those of their tools");
 
     // A count of zero may be left out on either side.
     let differing: Vec<_> = ours
@@ -59,7 +63,13 @@ async fn recorded_exchanges_are_counted_as_an_independent_program_counts_them() 
     assert!(differing.is_empty(), "{} counts differ: {differing:#?}", differing.len());
     let operations: u64 = ours.iter().filter(|((name, _), _)| name == "error of").map(|(_, count)| count).sum();
     assert_eq!(operations, published);
-    eprintln!("{} counts agree over {published} calls; {judged} answers were judged by their schemas", ours.len());
+    let wrong = (sum("schema_invalid"), sum("tool_arguments_invalid"));
+    eprintln!(
+        "{} counts agree over {published} calls; of {judged} answers {} violate their schema, of {tools} those of their tools {}",
+        ours.len(),
+        wrong.0,
+        wrong.1
+    );
 
     // The stream knows the ids, so publishing again adds nothing.
     assert_eq!(publish(&setup, file, &format!(" ({published} of them were there already)")).await, published);

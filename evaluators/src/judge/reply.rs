@@ -143,7 +143,7 @@ impl Form {
             },
         };
         let sent = sent(text, wants).ok_or_else(|| ("it is not JSON".to_owned(), "it is a JSON Schema of an object".to_owned()))?;
-        match compile("reply.schema.json", &sent) {
+        match compile("reply.schema.json", &sent, None) {
             Ok(validator) => Ok(Self { kind, validator: validator.into(), in_text, sent }),
             Err(error) => {
                 let said = error.to_string();

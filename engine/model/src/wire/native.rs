@@ -60,10 +60,12 @@ pub(super) fn read(fields: Fields<'_>) -> Read<CallLog<'_>> {
             "response_format" => call.response_format = response_format("response_format", raw)?,
             "finish_reason" => call.finish_reason = text("finish_reason", raw)?,
             "input" if raw != "null" => call.input = Some(raw),
+            "tools" if raw.starts_with('[') => call.tools = Some(raw),
+            "tools" if raw != "null" => return Err(bad("tools", "an array of tools", raw)),
             "output" => call.output = output(raw),
             "refusal" => call.refusal = text("refusal", raw)?,
             "properties" => call.properties = object("properties", raw)?,
-            "attempts" | "input" => {}
+            "attempts" | "input" | "tools" => {}
             _ => unknown.push((name, raw)),
         }
     }
@@ -121,9 +123,11 @@ pub(super) fn empty<'a>() -> CallLog<'a> {
         response_format: ResponseFormat::Text,
         finish_reason: None,
         input: None,
+        tools: None,
         output: Output::NotLogged,
         refusal: None,
         properties: Vec::new(),
+        violation: None,
     }
 }
 

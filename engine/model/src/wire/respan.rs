@@ -70,6 +70,7 @@ pub(super) fn read(fields: Fields<'_>) -> Read<CallLog<'_>> {
             "status" => stated_error = text("status", raw)?.is_some_and(|status| matches!(status.as_ref(), "error" | "fail" | "failed")),
             "error_message" => call.error = error("error_message", raw)?,
             "response_format" => call.response_format = response_format("response_format", raw)?,
+            "tools" if raw.starts_with('[') => call.tools = Some(raw),
             "input" | "prompt_messages" | "messages" if raw != "null" => call.input = Some(raw),
             "output" | "completion_message" | "completion_messages" if raw != "null" => {
                 call.refusal = json::field(raw, "refusal").map(|r| text("output.refusal", r)).transpose()?.flatten();
