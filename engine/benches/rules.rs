@@ -2,7 +2,7 @@
 //!
 //! `deploy/bench-rules` runs it. Everything is on one thread and in its CPU time, through the same `Inspector` and `Replay` as in production; the
 //! configurations of a table take turns within each round, so that all of them meet the same machine. Figures are medians of the rounds, with the
-//! smallest and the greatest. `-- --write FOLDER` measures nothing and writes the calls and incidents of a back-test.
+//! smallest and the greatest. `-- --write FOLDER` measures nothing and writes the calls and incidents of a back-test, with `--seed N` of another week.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's answer")]
 
@@ -37,10 +37,12 @@ fn main() {
         return;
     }
     let quick = args.iter().any(|arg| arg == "--quick");
-    if let Some(folder) = args.iter().position(|arg| arg == "--write").and_then(|at| args.get(at + 1)) {
-        let week = Week::new(quick, SEED);
+    let after = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
+    if let Some(folder) = after("--write") {
+        let seed = after("--seed").and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+        let week = Week::new(quick, seed);
         let bytes = week.write(Path::new(folder)).expect("the folder can be written to");
-        println!("{} calls, {:.1} MB, seed {SEED}, in {folder}", week.calls, bytes as f64 / 1e6);
+        println!("{} calls, {:.1} MB, seed {seed}, in {folder}", week.calls, bytes as f64 / 1e6);
         return;
     }
     let (calls, rounds) = if quick { (20_000, 5) } else { (100_000, 9) };

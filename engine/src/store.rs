@@ -580,12 +580,13 @@ mod tests {
         {
             let mut db = Db::open(folder.path()).expect("it opens");
             db.save(7, b"state", 0, None).expect("it saves");
-            db.connection.execute_batch("DROP TABLE history").expect("the layout before had none");
+            db.connection.execute_batch("DROP TABLE history; ALTER TABLE journal DROP COLUMN judged").expect("the layout before had none");
             db.set_meta("schema", "2").expect("it is noted");
         }
         let db = Db::open(folder.path()).expect("it opens again");
-        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("3"));
+        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("4"));
         assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
+        db.journal(7, &Entry::Judged { now: at("2026-11-22T10:00:00Z"), verdicts: Vec::new() }).expect("there is room for verdicts");
         db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");
     }
 

@@ -7,7 +7,7 @@ use machine::drift::detector::{Detector, Recovery, Scale};
 use machine::drift::dispersion::Dispersion;
 use machine::drift::evidence::{Bets, Correlated, LN_ODDS, RateNull, RateTest, volume};
 use machine::drift::logit;
-use machine::drift::season::Season;
+use machine::drift::season::{Priors, Season};
 use machine::drift::shape::{BINS, TILTS, Tilts};
 use model::window::Direction;
 use serde_json::Value;
@@ -315,14 +315,15 @@ fn bets_on_weighted_scores_weigh_as_in_the_reference() {
 #[test]
 fn seasons_are_learned_as_in_the_reference() {
     for set in list(&vectors("season")["sets"]) {
-        let mut season = Season::default();
+        let mut season = Season::new([Priors::RATE, Priors::CHILD, Priors::TRAFFIC][number(&set["kind"]) as usize]);
         let mut checks = list(&set["checks"]).iter().peekable();
         for (i, hour) in list(&set["added"]).iter().enumerate() {
             season.add(number(&hour[0]) as u32, number(&hour[1]), number(&hour[2]));
             while let Some(check) = checks.next_if(|check| number(&check[0]) == (i + 1) as f64) {
-                let (curve, variance) = season.at(number(&check[1]));
-                close_log(curve, number(&check[2]), "the curve");
-                close_f32(variance, number(&check[3]), "its variance");
+                let at = season.at(number(&check[1]));
+                close_log(at.curve, number(&check[2]), "the curve");
+                close_f32(at.variance, number(&check[3]), "its variance");
+                close_f32(at.unseen, number(&check[4]), "what of it was not seen");
             }
         }
         assert!(checks.next().is_none());
@@ -335,11 +336,20 @@ fn baselines_learn_what_was_normal_as_in_the_reference() {
         let flag = |value: &Value| number(value) != 0.0;
         let ticks = list(&path["ticks"]);
         let strength = flag(&path["parent"]).then(|| number(&path["strength"]));
-        let mut baseline = Baseline::new(number(&ticks[0][0]) as u32, strength, flag(&path["seasonal"]));
+        let priors = if strength.is_some() { Priors::CHILD } else { Priors::RATE };
+        let mut baseline = Baseline::new(number(&ticks[0][0]) as u32, strength, flag(&path["seasonal"]).then_some(priors));
         let mut checks = list(&path["checks"]).iter().peekable();
         for (i, tick) in ticks.iter().enumerate() {
             let (at, n, x) = (number(&tick[0]) as u32, number(&tick[1]), number(&tick[2]));
-            let parent = tick[5].as_f64().map(|log| Reference { log, variance: number(&path["reference_variance"]), level: 0.0 });
+            let of_reference = |what: &str| number(&path[&format!("reference_{what}")]);
+            let above = |log| Reference {
+                log,
+                variance: of_reference("variance"),
+                level: 0.0,
+                season: of_reference("season"),
+                unseen: of_reference("unseen"),
+            };
+            let parent = tick[5].as_f64().map(above);
             baseline.pass(at, flag(&tick[3]));
             let expected: Option<Expected> = baseline.expected(at, parent);
             if let Some(check) = checks.next_if(|check| number(&check[0]) == i as f64) {
@@ -352,7 +362,9 @@ fn baselines_learn_what_was_normal_as_in_the_reference() {
             match expected {
                 Some(expected) => baseline.add(x, n * expected.log.exp(), &expected),
                 None => {
-                    baseline.learn(at, x, n, rate_learned);
+                    let age = baseline.age(at);
+                    let enough = |x, n| if flag(&path["whole_day"]) { x >= 20.0 && age >= 24 } else { rate_learned(x, n) };
+                    baseline.learn(at, x, n, enough);
                 }
             }
             if flag(&tick[4]) {

@@ -89,7 +89,7 @@ fn core(seed: u64) -> f64 {
 
 fn leaf(seed: u64) -> f64 {
     let ticks = ticks(seed);
-    let parent = Some(Reference { log: 0.02f64.ln(), variance: 1e-4, level: 0.0 });
+    let parent = Some(Reference { log: 0.02f64.ln(), variance: 1e-4, level: 0.0, season: 0.0, unseen: 0.0 });
     best(|| {
         let mut gauge = Gauge::new(Kind::Rate, 0, Some(20.0), false);
         for (at, tick) in ticks.iter().enumerate() {

@@ -4,7 +4,7 @@
 //! What is learned must be what is normal. So an hour enters only when the hour after it has passed, too, without an alarm; while an alarm stands
 //! nothing enters at all.
 
-use super::season::Season;
+use super::season::{At, Priors, Season};
 use serde::{Deserialize, Serialize};
 
 /// Ticks of an hour.
@@ -23,11 +23,14 @@ const LEARNED_HOURS: u32 = 168;
 const YOUNG_HOURS: u32 = 2;
 
 /// What a parent expects at this time, as its children start from it: ln of the rate (or count), its variance, and what of it is the parent's level.
+/// `season` is the variance of all seasons down to it, and `unseen` that of the root's hour of the day as far as it has not been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     pub log: f64,
     pub variance: f64,
     pub level: f64,
+    pub season: f64,
+    pub unseen: f64,
 }
 
 /// What is expected at this time.
@@ -38,8 +41,11 @@ pub struct Expected {
     /// What a mean is divided by to be without the level, and without the season.
     level: f64,
     season: f64,
-    /// The part of `variance` that is not the season's.
+    /// The variance of the level; of the seasons above; of these and its own; and of the root's hour of the day as far as it has not been seen.
     unsure: f64,
+    above: f64,
+    seasons: f64,
+    unseen: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,13 +74,13 @@ struct Hour {
     x: f32,
     e: f32,
     flat: f32,
-    /// Variance of the log of what was expected, but for the season.
+    /// Variance of the log of what was expected, but for its own season.
     unsure: f32,
 }
 
 impl Baseline {
     /// Of a series first heard at tick `at`. `strength`: how much its parent's range is worth, in events.
-    pub fn new(at: u32, strength: Option<f64>, seasonal: bool) -> Self {
+    pub fn new(at: u32, strength: Option<f64>, season: Option<Priors>) -> Self {
         Self {
             x: 0.0,
             e: 0.0,
@@ -84,7 +90,7 @@ impl Baseline {
             tainted: false,
             strength: strength.map_or(OWN_STRENGTH, |strength| strength as f32),
             own: None,
-            season: seasonal.then(Box::default),
+            season: season.map(|priors| Box::new(Season::new(priors))),
         }
     }
 
@@ -104,14 +110,24 @@ impl Baseline {
 
     /// What is expected at tick `at`. `None` while it learns: it has no parent that knows, and has seen too little itself.
     pub fn expected(&self, at: u32, parent: Option<Reference>) -> Option<Expected> {
-        let reference = parent.or(self.own.map(|log| Reference { log, variance: 0.0, level: 0.0 }))?;
+        let reference = parent.or(self.own.map(|log| Reference { log, variance: 0.0, level: 0.0, season: 0.0, unseen: 0.0 }))?;
         let strength = f64::from(self.strength);
         let level = libm::log((self.x + strength) / (self.e + strength / libm::exp(reference.level)));
-        let (season, uncertain) = self.season.as_ref().map_or((0.0, 0.0), |season| season.at(f64::from(at) / f64::from(HOUR)));
+        let season = self.season.as_ref().map_or(At::default(), |season| season.at(f64::from(at) / f64::from(HOUR)));
         let own = self.x + strength;
         let unsure = 1.0 / own + reference.variance * strength / own;
-        let log = reference.log - reference.level + level + season;
-        Some(Expected { log, variance: unsure + uncertain, level: libm::exp(level), season: libm::exp(season), unsure })
+        Some(Expected {
+            log: reference.log - reference.level + level + season.curve,
+            // Of the parent's range it has its own level, but an hour of the day that nobody has seen is as unknown here as there. What else a season is
+            // unsure of is not carried: hours seen are off to either side, and leaves that waited for a known week would find everything late.
+            variance: unsure + season.variance + reference.unseen,
+            level: libm::exp(level),
+            season: libm::exp(season.curve),
+            unsure,
+            above: reference.season,
+            seasons: reference.season + season.variance,
+            unseen: if parent.is_some() { reference.unseen } else { season.unseen },
+        })
     }
 
     /// Counts one tick, of which `mean` events were expected (with `expected`, cut off where a rate would pass 1).
@@ -124,7 +140,7 @@ impl Baseline {
         self.open.x += events as f32;
         self.open.e += e as f32;
         self.open.flat += (mean / expected.season) as f32;
-        self.open.unsure = expected.unsure as f32;
+        self.open.unsure = (expected.unsure + expected.above) as f32;
     }
 
     /// Counts one tick while it learns. True when it has learned enough by `enough` or has waited a week.
@@ -135,11 +151,14 @@ impl Baseline {
         }
         self.x += events;
         self.e += trials;
+        self.open.x += events as f32;
+        self.open.flat += trials as f32;
         let learned = enough(self.x, self.e) || self.age(at) >= LEARNED_HOURS;
         if learned {
             let own = (self.x + 0.5) / (self.e + 1.0);
             self.own = Some(libm::log(own));
             self.e *= own;
+            self.season.iter_mut().for_each(|season| season.rescale(own));
             self.open = Hour { hour: at / HOUR, ..Hour::default() };
         }
         learned
@@ -168,6 +187,11 @@ impl Baseline {
                 self.held = Hour::default();
                 self.tainted = firing;
             }
+        } else if let Some(season) = &mut self.season
+            && self.open.flat > 0.0
+        {
+            // Compared with the level that all of them will make, a whole hour of learning says as much as any other, the first two, too.
+            season.add(self.open.hour, f64::from(self.open.x), f64::from(self.open.flat));
         }
         self.open = Hour { hour, ..Hour::default() };
         Some(hours)
@@ -211,6 +235,11 @@ impl Baseline {
 }
 
 impl Expected {
+    /// As its children start from it.
+    pub fn reference(&self) -> Reference {
+        Reference { log: self.log, variance: self.variance, level: self.log_level(), season: self.seasons, unseen: self.unseen }
+    }
+
     /// ln of what of it is the level.
     pub fn log_level(&self) -> f64 {
         libm::log(self.level)
@@ -241,7 +270,7 @@ mod tests {
 
     #[test]
     fn without_a_parent_the_first_hours_count_at_once_and_later_ones_an_hour_late() {
-        let mut baseline = Baseline::new(0, None, false);
+        let mut baseline = Baseline::new(0, None, None);
         feed(&mut baseline, 0..HOUR, None);
         assert!(baseline.counts().0 > f64::from(HOUR) * 0.99, "{:?}", baseline.counts());
         feed(&mut baseline, HOUR..4 * HOUR, None);
@@ -250,8 +279,8 @@ mod tests {
 
     #[test]
     fn with_a_parent_the_first_hours_are_left_out_and_later_ones_count_an_hour_late() {
-        let parent = Some(Reference { log: libm::log(0.1), variance: 1e-4, level: 0.0 });
-        let mut baseline = Baseline::new(0, Some(20.0), false);
+        let parent = Some(Reference { log: libm::log(0.1), variance: 1e-4, level: 0.0, season: 0.0, unseen: 0.0 });
+        let mut baseline = Baseline::new(0, Some(20.0), None);
         feed(&mut baseline, 0..4 * HOUR, parent);
         assert_eq!(baseline.counts().0, 0.0);
         feed(&mut baseline, 4 * HOUR..4 * HOUR + 1, parent);
@@ -261,7 +290,7 @@ mod tests {
     #[test]
     fn a_chain_of_series_of_the_same_calls_expects_what_its_first_does() {
         let mut rng = 7_u64;
-        let mut chain = [Baseline::new(0, None, false), Baseline::new(0, Some(4.0), false), Baseline::new(0, Some(4.0), false)];
+        let mut chain = [Baseline::new(0, None, None), Baseline::new(0, Some(4.0), None), Baseline::new(0, Some(4.0), None)];
         for at in 0..8 * HOUR {
             // One call in a hundred, by chance (a linear congruential generator).
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -272,7 +301,7 @@ mod tests {
                 match baseline.expected(at, parent) {
                     Some(expected) => {
                         baseline.add(events, 10.0 * libm::exp(expected.log), &expected);
-                        parent = Some(Reference { log: expected.log, variance: expected.variance, level: expected.log_level() });
+                        parent = Some(expected.reference());
                     }
                     None => {
                         baseline.learn(at, events, 10.0, rate_learned);
@@ -281,9 +310,9 @@ mod tests {
             }
         }
         let first = chain[0].expected(8 * HOUR, None).expect("it has learned");
-        let parent = Some(Reference { log: first.log, variance: first.variance, level: first.log_level() });
+        let parent = Some(first.reference());
         let second = chain[1].expected(8 * HOUR, parent).expect("its parent has");
-        let parent = Some(Reference { log: second.log, variance: second.variance, level: second.log_level() });
+        let parent = Some(second.reference());
         let third = chain[2].expected(8 * HOUR, parent).expect("its parent has");
         // They differ by the first hours, which the children leave out, and not by more the deeper they are.
         assert!((third.log - second.log).abs() < 0.02 && (second.log - first.log).abs() < 0.2, "{} {} {}", first.log, second.log, third.log);

@@ -9,6 +9,7 @@ use super::delay::Conditions;
 use super::detector::{DAY, Detector, Firing, Recovery, Scale};
 use super::dispersion::{BLOCK, Dispersion, Excess};
 use super::evidence::{Correlated, LN_ODDS, RateNull, RateTest, bets, volume};
+use super::season::Priors;
 use super::shape::{BINS, LEVELS, TILTS, Tilts};
 use super::{expit, logit};
 use crate::opinion::weighted;
@@ -179,7 +180,12 @@ impl Gauge {
     /// Of a series first heard at tick `at`. `strength`: what its parent's range is worth in events; `None` without a parent. `seasonal`: it learns
     /// the shape of day and week itself, because it has children or no parent.
     pub fn new(kind: Kind, at: u32, strength: Option<f64>, seasonal: bool) -> Self {
-        let baseline = Baseline::new(at, strength, seasonal);
+        let priors = match (kind, strength) {
+            (Kind::Volume, _) => Priors::TRAFFIC,
+            (_, Some(_)) => Priors::CHILD,
+            (_, None) => Priors::RATE,
+        };
+        let baseline = Baseline::new(at, strength, seasonal.then_some(priors));
         let dispersion = Dispersion::default();
         let (alternatives, state) = match kind {
             Kind::Rate => (ODDS.len(), State::Rate(Rate { limits: None, baseline, dispersion, now: None })),
@@ -250,10 +256,7 @@ impl Gauge {
     /// What it expects at tick `at`, for its children. As of the last refresh.
     pub fn reference(&self) -> Option<Reference> {
         match &self.state {
-            State::Rate(rate) => {
-                let of = |expected: Expected| Reference { log: expected.log, variance: expected.variance, level: expected.log_level() };
-                rate.now.as_ref().and_then(|now| now.expected).map(of)
-            }
+            State::Rate(rate) => rate.now.as_ref().and_then(|now| now.expected).map(|expected| expected.reference()),
             _ => None,
         }
     }

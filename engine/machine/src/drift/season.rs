@@ -10,10 +10,6 @@ const DAY: usize = 24;
 const WEEK: usize = 168;
 /// Days of a week.
 const DAYS: usize = WEEK / DAY;
-/// How far hours of a day, days of a week, and the same hour of different days differ (standard deviation, in logs) before anything is known of it.
-const DAY_PRIOR: f64 = 0.6;
-const WEEK_PRIOR: f64 = 0.35;
-const HOUR_PRIOR: f64 = 0.2;
 /// Neighbouring hours, and working days, are alike: until so many hours of the day and of the week were seen, the rest may differ as much as ever.
 const HOURS_SEEN: usize = 22;
 const WEEK_SEEN: usize = 154;
@@ -25,6 +21,32 @@ const SPREAD_MAX: f64 = 1.0;
 /// Hours count half after four weeks, so that a week's shape is learned from several weeks.
 const KEPT_PER_WEEK: f32 = 0.840_896_4;
 
+/// How far hours of a day, days of a week, and the same hour of different days differ (standard deviation, in logs) before anything is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Priors {
+    day: f32,
+    week: f32,
+    hour: f32,
+}
+
+impl Priors {
+    /// Of a rate without a parent.
+    pub const RATE: Self = Self { day: 0.6, week: 0.35, hour: 0.2 };
+    /// Of a rate against its parent's, whose season it shares for the most part.
+    pub const CHILD: Self = Self { day: 0.3, week: 0.175, hour: 0.1 };
+    /// Of traffic, of which a weekend often has half, and other hours.
+    pub const TRAFFIC: Self = Self { day: 0.6, week: 0.5, hour: 0.5 };
+}
+
+/// What a season says of a time: the distance from the level in logs, the variance of that, and of this variance what the hour of the day may differ
+/// by because it was not seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct At {
+    pub curve: f64,
+    pub variance: f64,
+    pub unseen: f64,
+}
+
 /// By hour of the week, counted from the epoch (a Thursday).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Season {
@@ -34,19 +56,22 @@ pub struct Season {
     /// Distance from the level in logs, and its standard error.
     curve: Vec<f32>,
     error: Vec<f32>,
+    /// By hour of the day: the variance of its log as far as it was not seen.
+    unseen: Vec<f32>,
     /// Weeks since the epoch up to which counts are discounted.
     week: u32,
-}
-
-impl Default for Season {
-    fn default() -> Self {
-        let mut season = Self { x: vec![0.0; WEEK], e: vec![0.0; WEEK], curve: vec![0.0; WEEK], error: vec![0.0; WEEK], week: 0 };
-        season.learn();
-        season
-    }
+    priors: Priors,
 }
 
 impl Season {
+    /// Of a series of which no hour was seen.
+    pub fn new(priors: Priors) -> Self {
+        let mut season =
+            Self { x: vec![0.0; WEEK], e: vec![0.0; WEEK], curve: vec![0.0; WEEK], error: vec![0.0; WEEK], unseen: vec![0.0; DAY], week: 0, priors };
+        season.learn();
+        season
+    }
+
     /// Adds one hour's events, and those expected of it at the series' level. `hour` counts from the epoch.
     pub fn add(&mut self, hour: u32, events: f64, expected: f64) {
         let week = hour / WEEK as u32;
@@ -64,15 +89,22 @@ impl Season {
         self.learn();
     }
 
-    /// Distance from the level in logs at a time in hours from the epoch, and its variance: linear between the middles of hours.
-    pub fn at(&self, hours: f64) -> (f64, f64) {
+    /// What was expected of the hours so far is worth `by` times as much: they were added before the level was known. The curve stays as it is.
+    pub fn rescale(&mut self, by: f64) {
+        self.e.iter_mut().for_each(|e| *e *= by as f32);
+    }
+
+    /// At a time in hours from the epoch: linear between the middles of hours, with the larger of two variances. Where the curve leans on an hour that
+    /// was seen, the time is not unseen.
+    pub fn at(&self, hours: f64) -> At {
         let t = hours - 0.5;
         let whole = libm::floor(t);
         let share = t - whole;
         let (i, j) = ((whole as u64 % WEEK as u64) as usize, ((whole as u64 + 1) % WEEK as u64) as usize);
         let curve = (1.0 - share) * f64::from(self.curve[i]) + share * f64::from(self.curve[j]);
         let error = f64::from(self.error[i].max(self.error[j]));
-        (curve, error * error)
+        let unseen = f64::from(self.unseen[i % DAY].min(self.unseen[j % DAY]));
+        At { curve, variance: error * error, unseen }
     }
 
     fn learn(&mut self) {
@@ -84,13 +116,14 @@ impl Season {
         // What a day is like depends on its hours that were seen, and hours on their days; it settles at once.
         for _ in 0..ROUNDS {
             let counts = |hour: usize| self.sum((hour..WEEK).step_by(DAY), |at| level * days[at / DAY].factor);
-            hours = shares(std::array::from_fn(counts), HOURS_SEEN, DAY_PRIOR);
+            hours = shares(std::array::from_fn(counts), HOURS_SEEN, f64::from(self.priors.day));
             let counts = |day: usize| self.sum(day * DAY..(day + 1) * DAY, |at| level * hours[at % DAY].factor);
-            days = shares(std::array::from_fn(counts), DAYS, WEEK_PRIOR);
+            days = shares(std::array::from_fn(counts), DAYS, f64::from(self.priors.week));
         }
+        self.unseen = hours.iter().map(|hour| (hour.variance * hour.told) as f32).collect();
         let expected = |at: usize| level * hours[at % DAY].factor * days[at / DAY].factor;
         let rest: [(f64, f64); WEEK] = std::array::from_fn(|at| self.sum(at..at + 1, expected));
-        for (at, share) in shares(rest, WEEK_SEEN, HOUR_PRIOR).into_iter().enumerate() {
+        for (at, share) in shares(rest, WEEK_SEEN, f64::from(self.priors.hour)).into_iter().enumerate() {
             let (hour, day) = (hours[at % DAY], days[at / DAY]);
             self.curve[at] = libm::log(hour.factor * day.factor * share.factor) as f32;
             self.error[at] = libm::sqrt(share.variance + share.told * (hour.variance + day.variance)) as f32;
@@ -154,7 +187,7 @@ mod tests {
 
     /// So many days from a Thursday on, with 100 events expected of every hour, and `factor` times as many by hour of the week.
     fn learned(days: usize, factor: impl Fn(usize) -> f64) -> Season {
-        let mut season = Season::default();
+        let mut season = Season::new(Priors::RATE);
         for hour in 0..days * DAY {
             season.add((WEEK * 100 + hour) as u32, 100.0 * factor(hour % WEEK), 100.0);
         }
@@ -163,8 +196,8 @@ mod tests {
 
     /// At the middle of an hour of the week: the distance from its level, and its standard error.
     fn at(season: &Season, hour: usize) -> (f64, f64) {
-        let (curve, variance) = season.at(hour as f64 + 0.5);
-        (curve, variance.sqrt())
+        let at = season.at(hour as f64 + 0.5);
+        (at.curve, at.variance.sqrt())
     }
 
     #[test]
@@ -179,14 +212,14 @@ mod tests {
     #[test]
     fn what_was_not_seen_is_uncertain_however_alike_all_was_before() {
         let morning = {
-            let mut season = Season::default();
+            let mut season = Season::new(Priors::RATE);
             (0..6).for_each(|hour| season.add((WEEK * 100 + hour) as u32, 100.0, 100.0));
             season
         };
-        assert!(at(&morning, 15).1 > DAY_PRIOR, "{:?}", at(&morning, 15));
+        assert!(at(&morning, 15).1 > f64::from(Priors::RATE.day), "{:?}", at(&morning, 15));
         let working_days = learned(5, |_| 1.0);
-        assert!(at(&working_days, 5 * DAY + 12).1 > WEEK_PRIOR, "{:?}", at(&working_days, 5 * DAY + 12));
-        assert!(at(&working_days, 12).1 < WEEK_PRIOR, "{:?}", at(&working_days, 12));
+        assert!(at(&working_days, 5 * DAY + 12).1 > f64::from(Priors::RATE.week), "{:?}", at(&working_days, 5 * DAY + 12));
+        assert!(at(&working_days, 12).1 < f64::from(Priors::RATE.week), "{:?}", at(&working_days, 12));
     }
 
     #[test]

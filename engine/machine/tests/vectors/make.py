@@ -415,8 +415,13 @@ def spread(counts, freedom, prior):
     return min(max((mine * prior**2 + precision * moment) / (mine + precision), 1e-4), 1.0)
 
 
-def season_of(hours):
-    """Curve and error of each hour of the week, from a list of (hour since the epoch, events, expected at the level)."""
+# Of hours of the day, days of the week, and the same hour of different days: of a rate without a parent, of one against its parent's, of traffic.
+RATE, CHILD, TRAFFIC = (0.6, 0.35, 0.2), (0.3, 0.175, 0.1), (0.6, 0.5, 0.5)
+
+
+def season_of(hours, priors=RATE):
+    """Curve and error of each hour of the week, and what of it is owed to each hour of the day not having been seen, from a list of (hour since the
+    epoch, events, expected at the level)."""
     week = max((h // 168 for h, _, _ in hours), default=0)
     x, e = [0.0] * 168, [0.0] * 168
     for h, events, expected in hours:
@@ -428,13 +433,14 @@ def season_of(hours):
     for _ in range(3):
         # Of each hour of the day over its days, and then of each day over its hours.
         hours_now = [(sum(x[h::24]), level * math.fsum(e[h + 24 * d] * day_of[d] for d in range(7))) for h in range(24)]
-        hour_of, hour_variance, _ = drawn(hours_now, 22, 0.6)
+        hour_of, hour_variance, hour_told = drawn(hours_now, 22, priors[0])
         days_now = [(sum(x[24 * d : 24 * d + 24]), level * math.fsum(e[h + 24 * d] * hour_of[h] for h in range(24))) for d in range(7)]
-        day_of, day_variance, _ = drawn(days_now, 7, 0.35)
-    rest, rest_variance, told = drawn([(x[h], e[h] * level * hour_of[h % 24] * day_of[h // 24]) for h in range(168)], 154, 0.2)
+        day_of, day_variance, _ = drawn(days_now, 7, priors[1])
+    rest, rest_variance, told = drawn([(x[h], e[h] * level * hour_of[h % 24] * day_of[h // 24]) for h in range(168)], 154, priors[2])
     curve = [math.log(rest[h]) + math.log(hour_of[h % 24]) + math.log(day_of[h // 24]) for h in range(168)]
     variance = [rest_variance[h] + told[h] * (hour_variance[h % 24] + day_variance[h // 24]) for h in range(168)]
-    return curve, variance
+    unseen = [hour_variance[h] * hour_told[h] for h in range(24)]
+    return curve, variance, unseen
 
 
 def drawn(counts, enough, prior):
@@ -450,11 +456,11 @@ def drawn(counts, enough, prior):
 
 
 def season_at(season, hours):
-    curve, variance = season
+    curve, variance, unseen = season
     before = math.floor(hours - 0.5)
     share = hours - 0.5 - before
     i, j = before % 168, (before + 1) % 168
-    return (1 - share) * curve[i] + share * curve[j], max(variance[i], variance[j])
+    return (1 - share) * curve[i] + share * curve[j], max(variance[i], variance[j]), min(unseen[i % 24], unseen[j % 24])
 
 
 def seasons():
@@ -462,7 +468,9 @@ def seasons():
     first = 168 * 2900 + 37
     # Of which the last two differ by less than may be believed, and by more.
     worlds = (40.0, 0.7, 168 * 5, 51), (3.0, 0.0, 168 * 3, 52), (200.0, 0.4, 20, 53), (12.0, 0.9, 60, 54), (5e5, 0.0, 400, 55), (50.0, 3.0, 200, 56)
-    for rate, swing, hours, seed in worlds:
+    worlds = [(*world, 0) for world in worlds] + [(9.0, 0.3, 168 * 2, 57, 1), (300.0, 0.9, 168 * 2, 58, 2)]
+    for rate, swing, hours, seed, kind in worlds:
+        priors = (RATE, CHILD, TRAFFIC)[kind]
         rnd = random.Random(seed)
         added, checks = [], []
         for h in range(first, first + hours):
@@ -472,10 +480,10 @@ def seasons():
             weekend = -0.5 * swing if h % 168 // 24 in (2, 3) else 0.0
             added.append([h, poisson(rnd, expected * math.exp(swing * math.sin(2 * math.pi * h / 24) + weekend)), expected])
             if len(added) in (1, 17, 30, 100) or len(added) % 150 == 0 or h == first + hours - 1:
-                season = season_of(added)
+                season = season_of(added, priors)
                 for at in (0.0, 0.5, 7.3, 29.75, 90.01, 167.9):
                     checks.append([len(added), h + at, *season_at(season, h + at)])
-        sets.append(dict(added=added, checks=checks))
+        sets.append(dict(kind=kind, added=added, checks=checks))
     write("season", sets=sets)
 
 
@@ -498,18 +506,21 @@ def baselines():
     """A baseline is worked out anew from the hours that were let in, and which those are is known from the alarms alone."""
     first = 168 * 2900
     paths = []
-    for parent, strength, seasonal, rate, days, seed in (
-        (0, 0.5, 0, 0.08, 3, 73),
-        (0, 0.5, 0, 0.002, 3, 66),  # learns by trials, for hours
-        (1, 12.5, 0, 0.08, 9, 62),
-        (0, 0.5, 1, 0.08, 16, 63),
-        (1, 80.0, 1, 0.08, 8, 64),
-        (2, 12.5, 1, 0.08, 3, 65),
+    # The last two: the variance of the seasons above, and what of it is owed to an hour of the day not seen.
+    for parent, strength, seasonal, rate, days, seed, above, unseen in (
+        (0, 0.5, 0, 0.08, 3, 73, 0.0, 0.0),
+        (0, 0.5, 0, 0.002, 3, 66, 0.0, 0.0),  # learns by trials, for hours
+        (1, 12.5, 0, 0.08, 9, 62, 0.3, 0.11),
+        (0, 0.5, 1, 0.08, 16, 63, 0.0, 0.0),
+        (1, 80.0, 1, 0.08, 8, 64, 0.04, 0.0),
+        (2, 12.5, 1, 0.08, 3, 65, 0.5, 0.3),
+        (0, 0.5, 1, 0.08, 4, 67, 0.0, 0.0),  # learns for a day
     ):
+        priors, whole_day = (CHILD if parent else RATE), seed == 67
         rnd = random.Random(seed)
         # While it is young (but not while it learns), within an hour, over hours, over the end of an hour, and before a silence.
-        young = () if rate < 0.01 else ((0, 50, 1, 25),)
-        times = (*young, (20, 10, 20, 55), (45, 58, 48, 5), (56, 30, 57, 20), (65, 5, 65, 40))
+        young = () if rate < 0.01 or whole_day else ((0, 50, 1, 25),)
+        times = (*young, *(() if whole_day else ((20, 10, 20, 55),)), (45, 58, 48, 5), (56, 30, 57, 20), (65, 5, 65, 40))
         alarms = [(first + h1 + m1 / 60, first + h2 + m2 / 60) for h1, m1, h2, m2 in times]
         alarms = [(int(a * HOUR), int(b * HOUR)) for a, b in alarms]
         silent = set(range(first + 31, first + 35)) | {first + 40, first + 58, first + 66}
@@ -536,7 +547,7 @@ def baselines():
         adopts = {next(i for i, one in enumerate(ticks) if one[0] // HOUR == first + 25) + 3: (31.0, 20.0)} if seed in (63, 64) else {}
         # seen: by hour, (events, expected by reference and season, expected by reference and level, variance but for the season) of its ticks.
         own, learning, seen = None, [], {}
-        known, shape_of, curve, written, checks = [], [], season_of([]), [], []  # known: (hour it counts from, events, expected)
+        known, shape_of, curve, written, checks = [], [], season_of([], priors), [], []  # known: (hour it counts from, events, expected)
         for i, (at, n, x, stood, began) in enumerate(ticks):
             h = at // HOUR
             written.append([at, n, x, int(stood), int(began), reference(at)])
@@ -547,27 +558,32 @@ def baselines():
                         weight = 1 / (1 + flat * seen[g][-1][3])
                         known.append((h, events, by_season))
                         shape_of.append((g, events * weight, flat * weight))
-                curve = season_of(shape_of)
+                curve = season_of(shape_of, priors)
             if parent and reference(at) is None:
                 checks.append([i, None])
                 continue
             if not parent and own is None:
                 learning.append((h, x, n))
                 xs, ns = (math.fsum(0.5 ** ((h - one[0]) / 168) * one[c] for one in learning) for c in (1, 2))
-                if xs >= 5 or ns >= 1000:
+                if (xs >= 20 and h - hours[0] >= 24) if whole_day else (xs >= 5 or ns >= 1000):
                     own = math.log((xs + 0.5) / (ns + 1))
-                    # What it learned from counts at once, but says nothing of the season.
+                    # What it learned from counts at once; of the season its whole hours tell.
                     known = [(h, xs, ns * math.exp(own))]
+                    for g in sorted({one[0] for one in learning} - {h}):
+                        events, trials = (sum(one[c] for one in learning if one[0] == g) for c in (1, 2))
+                        shape_of.append((g, events, trials * math.exp(own)))
+                    curve = season_of(shape_of, priors)
                 checks.append([i, None])
                 continue
             counted = [math.fsum(0.5 ** ((h - one[0]) / 168) * one[c] for one in known) for c in (1, 2)]
             log, unsure = (reference(at), 0.003) if parent else (own, 0.0)
-            shape, variance = season_at(curve, at / HOUR) if seasonal else (0.0, 0.0)
+            shape, variance, _ = season_at(curve, at / HOUR) if seasonal else (0.0, 0.0, 0.0)
             level = math.log((counted[0] + strength) / (counted[1] + strength))
             unsure = 1 / (counted[0] + strength) + unsure * strength / (counted[0] + strength)
             if i % 7 == 0 or i < 40:
-                checks.append([i, [log + level + shape, unsure + variance]])
-            seen.setdefault(h, []).append((x, n * math.exp(log + shape), n * math.exp(log + level), unsure))
+                checks.append([i, [log + level + shape, unsure + variance + unseen]])
+            # An hour tells of its own season what is not owed to the seasons above.
+            seen.setdefault(h, []).append((x, n * math.exp(log + shape), n * math.exp(log + level), unsure + above))
             if not parent and young(h) and not spoiled(h, at):
                 # A root is told by its first two hours as they come.
                 known.append((h, *seen[h][-1][:2]))
@@ -576,7 +592,8 @@ def baselines():
                 after = (counted[0] + strength) / (counted[1] + strength)
                 known, seen = [(h, events, mean / after)], {}
         adopts = [[i, *what] for i, what in adopts.items()]
-        paths.append(dict(parent=parent, strength=strength, seasonal=seasonal, reference_variance=0.003, ticks=written, adopts=adopts, checks=checks))
+        told = dict(reference_variance=0.003, reference_season=above, reference_unseen=unseen, whole_day=int(whole_day))
+        paths.append(dict(parent=parent, strength=strength, seasonal=seasonal, **told, ticks=written, adopts=adopts, checks=checks))
     write("baseline", paths=paths)
 
 
