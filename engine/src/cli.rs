@@ -6,9 +6,11 @@ mod backtest;
 mod check;
 mod demo;
 mod explain;
+mod judge;
 mod publish;
 mod rules;
 mod run;
+mod sampling;
 mod span;
 mod status;
 mod test;
@@ -66,6 +68,11 @@ enum Command {
     Adopt(adopt::Adopt),
     /// Run rules over calls of the past: what would have fired, for whom, and how often wrongly; exit 1 only with --fail.
     Backtest(Box<backtest::Backtest>),
+    /// Which calls the running engine's judges get to see, and how many calls each stands for.
+    Sampling(sampling::Sampling),
+    /// The judges of the configuration, and one of them tried on one call.
+    #[command(subcommand)]
+    Judge(judge::Judge),
     /// Publish JSON lines to the subject, each acknowledged by the server.
     Publish(publish::Publish),
 }
@@ -108,6 +115,8 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
+        Command::Judge(judge) => judge::judge(judge, &load().map_err(said)?).await,
+        Command::Sampling(sampling) => sampling::sampling(sampling, &load().map_err(said)?).await,
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,

@@ -1,11 +1,12 @@
 //! The configuration, as meant: parsed once, at start, from `streamgauge.toml`, the environment and `--set`.
 //!
 //! Inside the engine these types hold the truth and nobody checks again. In `config/`: `read.rs` (defaults, ranges and
-//! meaning of every key), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
+//! meaning of every key; those of judges in `judges.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
 //! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
 //! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
 
 pub(crate) mod errors;
+pub(crate) mod judges;
 mod read;
 pub(crate) mod section;
 pub(crate) mod tree;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use errors::{ConfigError, ConfigErrors, Place};
+pub use judges::{Api, JudgeConfig, JudgeFrom, PriceConfig, SpendConfig};
 use section::Section;
 use tree::Node;
 pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, render_duration};
@@ -38,6 +40,9 @@ pub struct Config {
     pub schemas: BTreeMap<String, SchemaConfig>,
     pub objectives: BTreeMap<String, ObjectiveConfig>,
     pub evaluators: EvaluatorsConfig,
+    pub judges: BTreeMap<String, JudgeConfig>,
+    /// By model, instead of or beside the table that we ship.
+    pub prices: BTreeMap<String, PriceConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 mod adopt;
 mod alerts;
 pub(crate) mod explain;
+pub(crate) mod judges;
 mod metrics;
 mod page;
 mod reload;
@@ -13,6 +14,7 @@ mod status;
 
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
+use crate::judging::Board;
 use crate::outbox::Deliveries;
 use crate::reload::Asking;
 use crate::rulebook::Standing;
@@ -43,6 +45,8 @@ pub struct App {
     pub source: String,
     /// Where messages go, for people.
     pub slack: String,
+    /// What the judges' desk shows; empty without judges.
+    pub judges: Arc<Board>,
 }
 
 /// What must be true for `/readyz`.
@@ -73,6 +77,8 @@ pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch:
         .route("/api/v1/alerts", get(alerts::alerts))
         .route("/api/v1/alerts/{id}/adopt", post(adopt::adopt))
         .route("/api/v1/explain", get(explain::explain))
+        .route("/api/v1/judges", get(judges::judges))
+        .route("/api/v1/sampling", get(judges::sampling))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/rules/reload", post(reload::reload))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such page", "see / for what there is") })

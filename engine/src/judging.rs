@@ -1,8 +1,30 @@
 //! Asking judges about the calls that the machine chose for them.
 //!
 //! The daemon hands over requests and gets verdicts back, whenever they come; it waits for neither. What is between the two ends, and how a judge is
-//! asked, is nobody else's business.
+//! asked, is nobody else's business. In `judging/`: `ready.rs` (judges from the configuration, with `prices.rs`), `desk.rs` (the task between the ends),
+//! its decisions `line.rs`, `breaker.rs`, `backoff.rs`, `spend.rs`, `round.rs` and `cache.rs`, and its edges `payload.rs` (in), `client.rs` (to the
+//! model, after `redact.rs`) and `event.rs` (out); `secret.rs` is what nobody can guess, `board.rs` what people may see.
 //! Deliberately absent: who is chosen, and how verdicts count. That is the machine's.
+
+mod backoff;
+mod board;
+mod breaker;
+mod cache;
+pub mod client;
+mod desk;
+mod event;
+mod line;
+mod payload;
+mod prices;
+pub mod ready;
+pub(crate) mod redact;
+pub mod round;
+pub mod secret;
+mod spend;
+
+pub use board::{Board, Shown};
+pub use desk::Desk;
+pub use payload::Payloads;
 
 use model::Verdict;
 use model::verdict::JudgeRequest;

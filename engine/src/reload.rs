@@ -76,6 +76,8 @@ pub struct Watching {
     pub windows: Windows,
     pub false_alarms: FalseAlarms,
     pub evaluators: Evaluators,
+    /// Those of the configuration, which is read at start.
+    pub judges: Vec<model::verdict::Judge>,
     pub reader: Reader,
     pub standing: Arc<Standing>,
     pub started: Timestamp,
@@ -166,7 +168,7 @@ impl Watching {
 
     async fn reload(&mut self, own: &[Source]) -> Result<Report, Fault> {
         let choice = choose(&self.library, own, &self.constants, &self.live, now());
-        let plan = Plan::new(self.windows, self.false_alarms, choice.rules.specs());
+        let plan = Plan::new(self.windows, self.false_alarms, choice.rules.specs()).judged_by(self.judges.clone());
         let running: BTreeMap<_, _> = plan.rules.iter().map(|rule| (rule.name.clone(), rule.fingerprint)).collect();
         let names = |keep: &dyn Fn(&String, &u64) -> bool, of: &BTreeMap<String, u64>| -> Vec<String> {
             of.iter().filter(|(name, text)| keep(name, text)).map(|(name, _)| name.clone()).collect()

@@ -157,7 +157,7 @@ fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Opti
     }
     let mut report = FileReport { path: file.source.path.clone(), rule, problems, tested: file.tests.is_some(), tests: Vec::new() };
     let Some(path) = file.tests.as_deref().filter(|_| report.problems.is_empty() && !tests.is_empty()) else { return Ok(Some(report)) };
-    let plan = start::plan(config, &loaded.rules);
+    let plan = start::plan(config, &loaded.rules)?;
     let judges = judges(&plan);
     let plan = plan.judged_by(judges);
     let inspector = Arc::new(Inspector { plan, rules: loaded.rules, evaluators: start::load_evaluators(config)? });

@@ -9,6 +9,8 @@ use crate::error::Fault;
 use crate::http::{self, App, Readiness};
 use crate::inspect::Inspector;
 use crate::journal::Journal;
+use crate::judging::ready::Ready;
+use crate::judging::{self, Board, Desk, Judging, Payloads};
 use crate::outbox::{Deliveries, Outbox, Ways, now};
 use crate::reload::{self, Watching};
 use crate::routes::Routes;
@@ -68,6 +70,8 @@ pub struct Running {
     outbox: JoinHandle<Result<(), Fault>>,
     listener: JoinHandle<Result<(), Fault>>,
     reading: JoinHandle<Result<(), Fault>>,
+    /// `None` without judges.
+    desk: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stop_edges: watch::Sender<bool>,
 }
@@ -114,9 +118,9 @@ pub fn load_evaluators(config: &Config) -> Result<Evaluators, Fault> {
     Evaluators::new(sources, objectives).map_err(|error| Fault::plain(format!("cannot {error}")))
 }
 
-/// The watch plan of these rules under this configuration.
-pub fn plan(config: &Config, rules: &rules::RuleSet) -> Plan {
-    Plan::new(windows(config), config.false_alarms, rules.specs())
+/// The watch plan of these rules and of the judges under this configuration.
+pub fn plan(config: &Config, rules: &rules::RuleSet) -> Result<Plan, Fault> {
+    Ok(Plan::new(windows(config), config.false_alarms, rules.specs()).judged_by(judging::ready::sampled(config)?))
 }
 
 fn windows(config: &Config) -> Windows {
@@ -155,6 +159,7 @@ fn filter(applies: &BTreeMap<String, String>) -> Result<(Filter, Vec<String>), F
 pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Running, Fault> {
     let (library, own) = rule_files(config)?;
     let evaluators = load_evaluators(config)?;
+    let judges = judging::ready::ready(config).map_err(judging::ready::together)?;
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().map_err(|error| Fault::plain(format!("the listener has no address: {error}")))?;
     let public_url = config.http.public_url.replace(":0", &format!(":{}", address.port()));
@@ -168,7 +173,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             warn!(file = %problem.path.display(), "its last good version goes on");
         }
     }
-    let plan = plan(config, &chosen.rules);
+    let plan =
+        Plan::new(windows(config), config.false_alarms, chosen.rules.specs()).judged_by(judges.iter().map(|ready| ready.sampled.clone()).collect());
     info!(rules = plan.rules.len(), problems = chosen.problems.len(), "rules loaded");
     let standing = Arc::new(Standing::default());
     standing.set(&chosen, &library, started);
@@ -240,6 +246,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         windows: windows(config),
         false_alarms: config.false_alarms,
         evaluators: evaluators.clone(),
+        judges: plan.judges.clone(),
         reader: reader.clone(),
         standing: standing.clone(),
         started,
@@ -248,6 +255,11 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         problems: chosen.problems,
         settling: Settling::new(own),
     };
+    let payloads = match (&feed, &stream) {
+        (Feed::Local(local), _) => Payloads::Local(local.ring()),
+        (Feed::Nats, stream) => Payloads::Stream(Arc::new(stream.clone().expect("opened above"))),
+    };
+    let (judging, desk, board) = open_desk(judges, &store, payloads, connection.clone()).await?;
     let daemon = Daemon {
         machine,
         inspector: Arc::new(Inspector { plan, rules: chosen.rules, evaluators }),
@@ -268,7 +280,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         unsaved_rules: (chosen.live != known_rules).then_some(chosen.live),
         adopted,
         catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
-        judging: None,
+        judging,
         to_ask: VecDeque::new(),
         suspensions: Suspensions::default(),
     };
@@ -300,6 +312,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         reload: asking,
         source: source_said,
         slack: slack_said,
+        judges: board,
     };
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
     Ok(Running {
@@ -310,10 +323,27 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         daemon: tokio::spawn(daemon.run(batches, questions, stopped)),
         outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
         listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
+        desk: desk.map(|desk| tokio::spawn(desk.run())),
         reading,
         stop,
         stop_edges,
     })
+}
+
+/// The judges' desk with the daemon's end of it, and what it shows; nothing of it without judges.
+async fn open_desk(
+    judges: Vec<Ready>,
+    store: &Store,
+    payloads: Payloads,
+    connection: Option<async_nats::Client>,
+) -> Result<(Option<Judging>, Option<Desk>, Arc<Board>), Fault> {
+    if judges.is_empty() {
+        return Ok((None, None, Arc::default()));
+    }
+    info!(judges = judges.len(), "judges read");
+    let (judging, asked) = judging::ends();
+    let (desk, board) = Desk::new(judges, store.clone(), payloads, connection, asked).await?;
+    Ok((Some(judging), Some(desk), board))
 }
 
 /// The machine to go on with, what it has to repeat, and whether its snapshot was under another plan.
@@ -442,6 +472,10 @@ impl Running {
     /// Delivers what is due, and closes the edges.
     async fn close(self) -> Result<(), Fault> {
         let _ = self.stop_edges.send(true);
+        // It ends with the daemon; what it still asks then is asked again after the next start.
+        if let Some(desk) = self.desk {
+            desk.await.map_err(|error| Fault::plain(format!("the judges' desk ended unexpectedly: {error}")))?;
+        }
         self.outbox.await.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))??;
         // A client that keeps its connection open must not keep the process.
         match tokio::time::timeout(Duration::from_secs(2), self.listener).await {

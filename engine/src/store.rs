@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
     judge TEXT NOT NULL, fingerprint INTEGER NOT NULL, environment TEXT NOT NULL, sequence INTEGER NOT NULL, position INTEGER NOT NULL,
     at INTEGER NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (judge, fingerprint, environment, sequence)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS verdicts_at ON verdicts (at);
+CREATE TABLE IF NOT EXISTS spend (judge TEXT NOT NULL, hour INTEGER NOT NULL, nano_usd INTEGER NOT NULL, PRIMARY KEY (judge, hour)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS history (day TEXT PRIMARY KEY, position INTEGER NOT NULL, clock INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slices (
   environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
@@ -243,6 +244,28 @@ impl Db {
         Ok(number)
     }
 
+    /// What judges have spent since the UTC day of `now` began: judge, start of the hour, nano-dollars.
+    pub fn spent(&self, now: Timestamp) -> Result<Vec<(String, Timestamp, u64)>, Fault> {
+        let mut statement = self.connection.prepare("SELECT judge, hour, nano_usd FROM spend WHERE hour >= ?1 ORDER BY judge, hour")?;
+        let day = now.floor(Span::from_secs(86_400));
+        let rows =
+            statement.query_map([day.millis()], |row| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?).unwrap_or_default(), row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// A judge may come to have spent so much in an hour: noted before it does.
+    pub fn spend_at_least(&self, judge: &str, hour: Timestamp, nano_usd: u64) -> Result<(), Fault> {
+        let sql = "INSERT INTO spend VALUES (?1, ?2, ?3) ON CONFLICT (judge, hour) DO UPDATE SET nano_usd = MAX(nano_usd, excluded.nano_usd)";
+        self.connection.execute(sql, params![judge, hour.millis(), nano_usd])?;
+        Ok(())
+    }
+
+    /// What a judge has spent in an hour.
+    pub fn spend_is(&self, judge: &str, hour: Timestamp, nano_usd: u64) -> Result<(), Fault> {
+        self.connection.execute("INSERT OR REPLACE INTO spend VALUES (?1, ?2, ?3)", params![judge, hour.millis(), nano_usd])?;
+        Ok(())
+    }
+
     /// What judges said of one call, oldest first.
     pub fn verdicts_on(&self, environment: &str, sequence: u64) -> Result<Vec<Said>, Fault> {
         let sql = "SELECT body, why FROM verdicts WHERE environment = ?1 AND sequence = ?2 ORDER BY at, judge";
@@ -424,6 +447,8 @@ impl Db {
         self.connection.execute("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND planned_at < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM alerts WHERE state = 'resolved' AND changed < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM verdicts WHERE at < ?1", [before.millis()])?;
+        // The day that runs is always kept: retention is an hour at least, and a cap may be a day's.
+        self.connection.execute("DELETE FROM spend WHERE hour < ?1", [(before - Span::from_secs(86_400)).millis()])?;
         Ok(())
     }
 }
@@ -580,7 +605,7 @@ mod tests {
         {
             let mut db = Db::open(folder.path()).expect("it opens");
             db.save(7, b"state", 0, None).expect("it saves");
-            db.connection.execute_batch("DROP TABLE history; ALTER TABLE journal DROP COLUMN judged").expect("the layout before had none");
+            db.connection.execute_batch("DROP TABLE history; ALTER TABLE journal DROP COLUMN judged").expect("the layout before had neither");
             db.set_meta("schema", "2").expect("it is noted");
         }
         let db = Db::open(folder.path()).expect("it opens again");

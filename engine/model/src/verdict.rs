@@ -5,7 +5,7 @@
 //! estimate needs.
 //! Deliberately absent: who is chosen (the machine decides), and asking (the engine's).
 
-use crate::call::CallLog;
+use crate::call::{CallLog, Kind};
 use crate::measure::Measure;
 use crate::plan::{Filter, fingerprint};
 use crate::show::Unit;
@@ -70,9 +70,12 @@ impl Default for Sampling {
 }
 
 impl Judge {
-    /// Whether it can judge `call`, as far as its filter does not say: the call was answered, the answer is logged, and the environment is one of its own.
+    /// Whether it can judge `call`, as far as its filter does not say: the call did not fail, what came of it is logged, and the environment is
+    /// one of its own. What a retrieval found may be among its properties.
     pub fn can_judge(&self, call: &CallLog<'_>) -> bool {
-        call.answered() && call.output.logged() && (self.environments.is_empty() || self.environments.iter().any(|name| *name == call.environment))
+        !call.failed()
+            && (call.output.logged() || call.kind == Kind::Retrieval)
+            && (self.environments.is_empty() || self.environments.iter().any(|name| *name == call.environment))
     }
 
     /// Whether `call` is of those that it is to see whenever it may.

@@ -172,7 +172,7 @@ fn inspector(config: &Config, path: Option<&Path>) -> Result<Arc<Inspector>, Fau
         let place = path.map_or_else(|| config.rules.path.display().to_string(), |path| path.display().to_string());
         return Err(Fault::new(format!("there is no rule in {place}"), "name a .rhai file, or a folder of them"));
     }
-    let plan = plan(config, &loaded.rules);
+    let plan = plan(config, &loaded.rules)?;
     Ok(Arc::new(Inspector { plan, rules: loaded.rules, evaluators: load_evaluators(config)? }))
 }
 

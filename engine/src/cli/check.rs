@@ -5,6 +5,7 @@ use super::span::pointed;
 use super::{Outcome, say};
 use crate::config::{Config, ConfigErrors};
 use crate::error::Fault;
+use crate::judging;
 use crate::listing::Says;
 use crate::start::{load_evaluators, plan, rule_files};
 use model::Span;
@@ -35,6 +36,7 @@ struct Findings {
     warnings: Vec<rules::Warning>,
     rules: Vec<Says>,
     sources: Vec<Source>,
+    judges: usize,
 }
 
 pub(super) fn check(config: Result<Config, ConfigErrors>, args: Check) -> Result<Outcome, Fault> {
@@ -72,6 +74,13 @@ fn find(config: Result<Config, ConfigErrors>, path: Option<PathBuf>) -> Findings
     if let Err(fault) = load_evaluators(&config) {
         findings.general.push(fault.to_string());
     }
+    match judging::ready::ready(&config) {
+        Err(faults) => findings.general.extend(faults.iter().map(ToString::to_string)),
+        Ok(judges) => {
+            findings.judges = judges.len();
+            findings.general.extend(judges.iter().filter_map(|ready| ready.key().err()).map(|fault| fault.to_string()));
+        }
+    }
     findings
 }
 
@@ -95,8 +104,11 @@ impl Findings {
         };
         self.warnings = lint(&self.sources, &loaded.rules, &bounds);
         self.warnings.retain(|warning| names.contains(&warning.rule));
-        let plan = plan(config, &loaded.rules);
-        let says = plan.rules.iter().filter(|rule| names.contains(&rule.name)).map(|rule| Says::of(rule, config.false_alarms, None));
+        // What is wrong with the judges is said on its own, and a rule reads the same without them.
+        let without = Config { judges: Default::default(), ..config.clone() };
+        let plan = plan(config, &loaded.rules).or_else(|_| plan(&without, &loaded.rules));
+        let rules = plan.map(|plan| plan.rules).unwrap_or_default();
+        let says = rules.iter().filter(|rule| names.contains(&rule.name)).map(|rule| Says::of(rule, config.false_alarms, None));
         self.rules = says.collect();
         self.errors = loaded.problems;
     }
@@ -135,8 +147,9 @@ impl Findings {
         }
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let warnings = if self.warnings.is_empty() { String::new() } else { format!(", {}", count(self.warnings.len(), "warning")) };
+        let judges = if self.judges == 0 { String::new() } else { format!(", {}", count(self.judges, "judge")) };
         say(match self.problems() {
-            0 => format!("all well: {}{warnings}", count(self.rules.len(), "rule")),
+            0 => format!("all well: {}{judges}{warnings}", count(self.rules.len(), "rule")),
             problems => format!("{}{warnings}", count(problems, "problem")),
         });
     }

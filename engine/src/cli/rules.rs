@@ -61,7 +61,7 @@ fn from_files(config: &Config, unasked: String) -> Result<Known, Fault> {
     let loaded = load_rules(config)?;
     let files: BTreeMap<_, _> = loaded.rules.files().map(|(spec, path)| (spec.rule.name.clone(), path.display().to_string())).collect();
     let says = |rule: &model::plan::Rule| Says::of(rule, config.false_alarms, files.get(&rule.name).cloned());
-    let rules = plan(config, &loaded.rules).rules.iter().map(|rule| Listed { says: says(rule), health: None }).collect();
+    let rules = plan(config, &loaded.rules)?.rules.iter().map(|rule| Listed { says: says(rule), health: None }).collect();
     let problems = loaded.problems.iter().map(|problem| FileStanding {
         file: problem.path.display().to_string(),
         rule: None,

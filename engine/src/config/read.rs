@@ -64,8 +64,10 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             path: evaluators.path("path").unwrap_or_else(|| evaluators.folder.join("evaluators")),
             library: evaluators.read("library", |node| node.list(word)).unwrap_or_default(),
         }),
+        judges: judges::judges(root),
+        prices: judges::prices(root),
     };
-    root.not_yet(&["access", "judges", "keep", "prices", "redact", "sampling"]);
+    root.not_yet(&["access", "keep", "redact", "sampling"]);
     config
 }
 
@@ -170,7 +172,7 @@ fn misread(error: &ValueError) -> Fault {
     Fault::new(format!("cannot be read: {error}"), error.hint())
 }
 
-fn time(node: &Node, range: RangeInclusive<Duration>) -> Result<Duration, Fault> {
+pub(super) fn time(node: &Node, range: RangeInclusive<Duration>) -> Result<Duration, Fault> {
     let span = duration(node.text().map_err(|fault| fault.with_hint("durations are text with a unit, such as \"30s\""))?)
         .map_err(|error| misread(&error))?;
     if range.contains(&span) {
@@ -196,7 +198,7 @@ fn size(node: &Node, least: Size) -> Result<Size, Fault> {
     if (least..=most).contains(&size) { Ok(size) } else { Err(Fault::new(format!("is out of range: {size}"), format!("from {least} to {most}"))) }
 }
 
-fn whole(node: &Node, range: RangeInclusive<usize>) -> Result<usize, Fault> {
+pub(super) fn whole(node: &Node, range: RangeInclusive<usize>) -> Result<usize, Fault> {
     let number = node.whole()?;
     match usize::try_from(number) {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -204,7 +206,7 @@ fn whole(node: &Node, range: RangeInclusive<usize>) -> Result<usize, Fault> {
     }
 }
 
-fn word(node: &Node) -> Result<String, Fault> {
+pub(super) fn word(node: &Node) -> Result<String, Fault> {
     let word = node.text()?;
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
         return Ok(word.to_owned());
@@ -213,7 +215,7 @@ fn word(node: &Node) -> Result<String, Fault> {
 }
 
 /// The scheme and a host; the rest is the client's business. One that signs in is not repeated, for it holds a password.
-fn url(node: &Node, schemes: &[&str]) -> Result<String, Fault> {
+pub(super) fn url(node: &Node, schemes: &[&str]) -> Result<String, Fault> {
     let text = node.text()?.trim_end_matches('/');
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let host = rest.split('/').next().unwrap_or_default();
@@ -258,7 +260,7 @@ fn stream_name(node: &Node) -> Result<String, Fault> {
 
 fn subjects(node: &Node) -> Result<Vec<String>, Fault> {
     // A stream that took these would feed our own output back to us.
-    const OURS: [&str; 3] = ["streamgauge.alerts.>", "streamgauge.dead", "streamgauge.datasets.>"];
+    const OURS: [&str; 4] = ["streamgauge.alerts.>", "streamgauge.dead", "streamgauge.datasets.>", "streamgauge.verdicts.>"];
     let subjects = node.list(|node| {
         let subject = node.text()?;
         let token = |(at, token): (usize, &str)| match token {

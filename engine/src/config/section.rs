@@ -88,11 +88,17 @@ impl<'a> Section<'a> {
 
     /// The sections `[key.NAME]`, by name; an entry that `read` gives up on is left out.
     pub(crate) fn named<T>(&mut self, key: &'static str, read: impl Fn(&mut Section<'_>) -> Option<T>) -> BTreeMap<String, T> {
+        self.each_named(key, |_, section| read(section))
+    }
+
+    /// The same, where the name has a meaning.
+    pub(crate) fn each_named<T>(&mut self, key: &'static str, read: impl Fn(&str, &mut Section<'_>) -> Option<T>) -> BTreeMap<String, T> {
         self.section(key, |section| {
             let nodes = std::mem::take(&mut section.nodes);
             let entries = nodes.into_iter().filter_map(|(name, node)| {
                 let path = section.name(&name);
-                Some((name, Section::enter(node, section.folder, section.errors, path, &read)?))
+                let value = Section::enter(node, section.folder, section.errors, path, |section| read(&name, section))?;
+                Some((name, value))
             });
             entries.collect()
         })

@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -63,11 +63,11 @@ fn a_budget_of_false_alarms_is_said_in_words() {
 #[test]
 fn sections_of_later_versions_are_refused() {
     check(
-        "[judges.relevance]\nmodel = \"m\"\n[sampling]",
-        "1:2: `judges` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators
-         3:2: `sampling` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators",
+        "[keep]\n[sampling]",
+        "1:2: `keep` is not available in this version
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices
+         2:2: `sampling` is not available in this version
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices",
     );
 }
 
@@ -346,12 +346,29 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
         Some(key) if key.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => key,
         _ => line,
     });
-    // Only one way of signing in at a time.
-    let whole: Vec<&str> = uncommented.filter(|line| !line.starts_with("credentials") && !line.starts_with("token")).collect();
+    // Only one way of signing in at a time, one source of a judge, and one model or a panel.
+    let other_ways = ["credentials", "token", "folder", "panel"];
+    let whole: Vec<&str> = uncommented.filter(|line| !other_ways.iter().any(|way| line.starts_with(way))).collect();
     let config = good(&whole.join("\n"));
     assert_eq!((config.environments.len(), config.schemas.len(), config.objectives.len()), (1, 2, 1));
+    assert_eq!((config.judges.len(), config.prices.len()), (1, 1));
 
-    let sections = ["nats", "nats.tls", "store", "rules", "slack", "http", "windows", "environments.x", "schemas.x", "objectives.x", "evaluators"];
+    let sections = [
+        "nats",
+        "nats.tls",
+        "store",
+        "rules",
+        "slack",
+        "http",
+        "windows",
+        "environments.x",
+        "schemas.x",
+        "objectives.x",
+        "evaluators",
+        "judges.x",
+        "judges.x.spend",
+        "prices.x",
+    ];
     let probe: String = sections.iter().map(|section| format!("{section}.unknown = 1\n")).collect();
     let errors = load(&probe).err().unwrap_or_else(|| panic!("unknown keys were accepted"));
     let hints = errors.as_slice().iter().filter_map(|error| error.hint.split_once("known: "));

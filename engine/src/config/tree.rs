@@ -102,6 +102,14 @@ impl Node {
         }
     }
 
+    pub(crate) fn number(&self) -> Result<f64, Fault> {
+        match self.value {
+            Value::Whole(number) => Ok(number as f64),
+            Value::Fraction(number) => Ok(number),
+            _ => Err(self.must_be("a number", "write digits without quotes")),
+        }
+    }
+
     pub(crate) fn bool(&self) -> Result<bool, Fault> {
         match self.value {
             Value::Bool(answer) => Ok(answer),

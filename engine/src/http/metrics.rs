@@ -1,16 +1,19 @@
 //! `GET /metrics`: streamgauge's own numbers in Prometheus' text format (version 0.0.4). Base units, `_total` on counters, no user's name in a label.
 
 use super::{App, Problem};
+use crate::judging::Shown;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use machine::RuleStanding;
+use machine::{Ledger, RuleStanding};
+use model::verdict::Skip;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let outbox = app.store.ask(|db| db.outbox()).await?;
-    let (ledger, position, waiting, series, firing, standings, suspended) = app
+    let judges = app.judges.judges();
+    let (ledger, position, waiting, series, firing, standings, suspended, judging) = app
         .reader
         .ask(|machine| {
             let series: Vec<_> = machine.series().map(|(name, groups, series)| (name.to_owned(), groups, series)).collect();
@@ -23,7 +26,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
             }
             let name = |at: usize| machine.plan().rules[at].name.clone();
             let suspended: Vec<_> = machine.suspended().map(|it| (it.environment.clone(), name(it.rule), it.of.name())).collect();
-            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules(), suspended)
+            let judging: Vec<_> = machine.judging().map(|(judge, waiting)| (judge.to_owned(), waiting)).collect();
+            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules(), suspended, judging)
         })
         .await?;
     let mut page = Page(String::with_capacity(4096));
@@ -84,6 +88,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
             page.line(name, &[("environment", &standing.environment), ("rule", &standing.rule)], count(standing) as f64);
         }
     }
+    page.judges(&ledger, &judging, &judges);
     page.head("outbox_rows", "gauge", "Notifications in the outbox, by state.");
     for (state, count) in ["waiting", "sent", "failed"].iter().zip(outbox) {
         page.line("outbox_rows", &[("state", state)], count as f64);
@@ -126,6 +131,59 @@ impl Page {
     fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
         self.line(name, &[], value as f64);
+    }
+
+    /// Chosen calls partition into the outcomes and those that wait.
+    fn judges(&mut self, ledger: &Ledger, waiting: &[(String, usize)], shown: &[Shown]) {
+        self.head("judge_chosen_total", "counter", "Calls chosen for a judge.");
+        for (judge, judged) in &ledger.judged {
+            self.line("judge_chosen_total", &[("judge", judge)], judged.chosen as f64);
+        }
+        self.head("judge_calls_total", "counter", "Chosen calls by what became of them.");
+        for (judge, judged) in &ledger.judged {
+            let skipped = judged.skipped.values().sum();
+            let outcomes = [
+                ("pass", judged.passed),
+                ("fail", judged.failed),
+                ("unreadable", judged.unreadable),
+                ("errored", judged.errored),
+                ("skipped", skipped),
+            ];
+            for (outcome, count) in outcomes {
+                self.line("judge_calls_total", &[("judge", judge), ("outcome", outcome)], count as f64);
+            }
+        }
+        self.head("judge_skipped_total", "counter", "Chosen calls that were not judged, by reason.");
+        for (judge, judged) in &ledger.judged {
+            for skip in Skip::ALL {
+                let count = judged.skipped.get(&skip).copied().unwrap_or(0);
+                self.line("judge_skipped_total", &[("judge", judge), ("reason", skip.name())], count as f64);
+            }
+        }
+        self.head("judge_cost_usd_total", "counter", "What the verdicts that were counted cost, at list prices.");
+        for (judge, judged) in &ledger.judged {
+            self.line("judge_cost_usd_total", &[("judge", judge)], judged.cost_nano_usd as f64 / 1e9);
+        }
+        self.head("judge_waiting", "gauge", "Chosen calls without a verdict.");
+        for (judge, waiting) in waiting {
+            self.line("judge_waiting", &[("judge", judge)], *waiting as f64);
+        }
+        self.head("judge_spent_hour_usd", "gauge", "What a judge has spent or reserved in this hour (UTC).");
+        for judge in shown {
+            self.line("judge_spent_hour_usd", &[("judge", &judge.judge)], judge.spent_hour_usd);
+        }
+        self.head("judge_spend_left_usd", "gauge", "What a judge may still spend in this hour and day; none without a cap.");
+        for judge in shown {
+            if let Some(left) = judge.left_usd {
+                self.line("judge_spend_left_usd", &[("judge", &judge.judge)], left);
+            }
+        }
+        self.head("judge_state", "gauge", "Whether a judge is asked, rests after failures, or is tried with one call.");
+        for judge in shown {
+            for state in ["asking", "resting", "probing"] {
+                self.line("judge_state", &[("judge", &judge.judge), ("state", state)], f64::from(u8::from(judge.state == state)));
+            }
+        }
     }
 
     fn atomic(&mut self, name: &str, kind: &str, help: &str, value: &AtomicU64) {

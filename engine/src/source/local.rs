@@ -23,6 +23,7 @@ pub struct Publisher {
 #[derive(Debug)]
 pub struct Local {
     queue: mpsc::Receiver<Envelope>,
+    ring: Ring,
 }
 
 /// The latest payloads, by sequence.
@@ -32,7 +33,7 @@ pub struct Ring(Arc<Mutex<VecDeque<Envelope>>>);
 pub fn channel() -> (Publisher, Local, Ring) {
     let (send, receive) = mpsc::channel(2 * BATCH_MAX);
     let ring = Ring::default();
-    (Publisher { sequence: 0, queue: send, ring: ring.clone() }, Local { queue: receive }, ring)
+    (Publisher { sequence: 0, queue: send, ring: ring.clone() }, Local { queue: receive, ring: ring.clone() }, ring)
 }
 
 impl Publisher {
@@ -47,6 +48,11 @@ impl Publisher {
 }
 
 impl Local {
+    /// What it brought last.
+    pub fn ring(&self) -> Ring {
+        self.ring.clone()
+    }
+
     /// `None` when every publisher is gone.
     pub async fn next(&mut self) -> Option<Batch> {
         let mut envelopes = Vec::with_capacity(BATCH_MAX);

@@ -9,6 +9,8 @@ mod delivery;
 mod drift;
 mod engine;
 mod exchanges;
+mod judge;
+mod judging;
 mod malformed;
 mod nats;
 mod publishing;

@@ -1,0 +1,39 @@
+//! `GET /api/v1/judges`: each judge, whom it asks, how it is doing, what it has cost and what became of the calls chosen for it.
+//! `GET /api/v1/sampling`: how the judges' samples are spread over environments and groups, and with which probability.
+
+use super::{App, Problem};
+use crate::judging::Shown;
+use axum::Json;
+use axum::extract::State;
+use machine::{Judged, Sampled};
+use serde::{Deserialize, Serialize};
+
+/// One judge of a running engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    #[serde(flatten)]
+    pub shown: Shown,
+    /// Since the store began: chosen calls, and what became of them.
+    pub judged: Judged,
+    /// Chosen calls without a verdict, in the engine's state.
+    pub open: usize,
+}
+
+pub(super) async fn judges(State(app): State<App>) -> Result<Json<Vec<Listed>>, Problem> {
+    let (ledger, open) = app
+        .reader
+        .ask(|machine| {
+            let open: Vec<_> = machine.judging().map(|(judge, open)| (judge.to_owned(), open)).collect();
+            (machine.ledger().judged.clone(), open)
+        })
+        .await?;
+    let listed = app.judges.judges().into_iter().map(|shown| {
+        let open = open.iter().find(|(judge, _)| *judge == shown.judge).map_or(0, |(_, open)| *open);
+        Listed { judged: ledger.get(&shown.judge).cloned().unwrap_or_default(), open, shown }
+    });
+    Ok(Json(listed.collect()))
+}
+
+pub(super) async fn sampling(State(app): State<App>) -> Result<Json<Vec<Sampled>>, Problem> {
+    Ok(Json(app.reader.ask(|machine| machine.sampled()).await?))
+}
