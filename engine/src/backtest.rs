@@ -16,7 +16,7 @@ pub mod findings;
 pub mod hits;
 pub mod incidents;
 pub mod learned;
-mod lines;
+pub(crate) mod lines;
 pub mod report;
 pub mod run;
 pub mod text;

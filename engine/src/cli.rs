@@ -3,10 +3,13 @@
 mod adopt;
 mod asking;
 mod backtest;
+mod calibrate;
 mod check;
 mod demo;
+mod evaluate;
 mod explain;
 mod judge;
+mod pricing;
 mod publish;
 mod rules;
 mod run;
@@ -70,7 +73,9 @@ enum Command {
     Backtest(Box<backtest::Backtest>),
     /// Which calls the running engine's judges get to see, and how many calls each stands for.
     Sampling(sampling::Sampling),
-    /// The judges of the configuration, and one of them tried on one call.
+    /// Compare models, prompts or releases over calls of a file: pass rates of judges and code evaluators, side by side.
+    Evaluate(Box<evaluate::Evaluate>),
+    /// The judges of the configuration: listed, tried on one call, or calibrated against people's labels.
     #[command(subcommand)]
     Judge(judge::Judge),
     /// Publish JSON lines to the subject, each acknowledged by the server.
@@ -114,6 +119,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
     match cli.command {
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,
+        Command::Evaluate(evaluate) => evaluate::evaluate(*evaluate, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
         Command::Judge(judge) => judge::judge(judge, &load().map_err(said)?).await,
         Command::Sampling(sampling) => sampling::sampling(sampling, &load().map_err(said)?).await,

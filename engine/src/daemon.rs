@@ -52,6 +52,8 @@ const SNAPSHOT_SHARE: u32 = 50;
 const SNAPSHOT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
 /// Verdicts journaled together, so that a hundred cost the disk no more than one.
 const SAID_MAX: usize = 256;
+/// Between journalings of fewer verdicts than that: each waits for the disk, and counting with it.
+const SAID_EVERY: Duration = Duration::from_millis(250);
 /// How often elapsed time, snapshots and rolling up are looked at.
 const BEAT: Duration = Duration::from_millis(500);
 /// How often slices are rolled up and the old forgotten.
@@ -150,6 +152,8 @@ pub struct Daemon {
     pub judging: Option<Judging>,
     /// Chosen calls that the judges are still to be told of. The machine bounds them.
     pub to_ask: VecDeque<JudgeRequest>,
+    /// When verdicts are journaled next.
+    pub said_from: Instant,
     /// Of the machine's scripts, as far as it has said.
     pub suspensions: Suspensions,
 }
@@ -226,10 +230,13 @@ impl Reader {
     }
 }
 
-/// The next verdict; never any without judges.
-async fn said(judging: &mut Option<Judging>) -> Option<Said> {
+/// The next verdict, and none before `from`; never any without judges.
+async fn said(judging: &mut Option<Judging>, from: Instant) -> Option<Said> {
     match judging {
-        Some(judging) => judging.said.recv().await,
+        Some(judging) => {
+            tokio::time::sleep_until(from.into()).await;
+            judging.said.recv().await
+        }
         None => None,
     }
 }
@@ -312,7 +319,7 @@ impl Daemon {
                     // One task asks for them, one after another.
                     Question::Reload(asked) => reload = Some(asked),
                 },
-                Some(said) = said(&mut self.judging), if !draining && self.is_caught_up() => self.judged(said, &mut checking).await?,
+                Some(said) = said(&mut self.judging, self.said_from), if !draining && self.is_caught_up() => self.judged(said, &mut checking).await?,
                 Some(done) = checking.next(), if !checking.is_empty() => self.checked(done, &mut checking).await?,
                 Some(done) = folding.next(), if !folding.is_empty() => {
                     let (under, folded, envelopes, pending, took) =
@@ -432,6 +439,7 @@ impl Daemon {
         }
         let Some(judging) = &self.judging else { return Ok(()) };
         debug!(verdicts = said.len(), waiting = judging.said.len(), "judged");
+        self.said_from = Instant::now() + if said.len() < SAID_MAX { SAID_EVERY } else { Duration::ZERO };
         let (position, now) = (self.machine.position(), now());
         let verdicts = said.iter().map(|said| said.verdict.clone()).collect();
         self.journaled = self.store.ask(move |db| db.judge(position, now, said)).await?;

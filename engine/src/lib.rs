@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod deadletter;
 pub mod error;
+pub mod evaluation;
 pub mod http;
 pub mod inspect;
 pub mod journal;

@@ -29,7 +29,7 @@ use rules::Source;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
@@ -282,6 +282,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
         judging,
         to_ask: VecDeque::new(),
+        said_from: Instant::now(),
         suspensions: Suspensions::default(),
     };
     let reading = match feed {

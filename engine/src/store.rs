@@ -4,9 +4,14 @@
 //! requests in the order they come, so whoever asks after a write sees it; the daemon never waits for the disk unless it says so.
 //! Deliberately absent: decisions. What is written and when is the daemon's business.
 
+mod by_hand;
+
+pub use by_hand::{ByHand, by_hand};
+
 use crate::error::Fault;
 use crate::journal::Entry;
 use crate::judging::Said;
+use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp, Verdict};
@@ -39,6 +44,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
     at INTEGER NOT NULL, body TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (judge, fingerprint, environment, sequence)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS verdicts_at ON verdicts (at);
 CREATE TABLE IF NOT EXISTS spend (judge TEXT NOT NULL, hour INTEGER NOT NULL, nano_usd INTEGER NOT NULL, PRIMARY KEY (judge, hour)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calibrations (
+    judge TEXT NOT NULL, fingerprint INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (judge, fingerprint)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS history (day TEXT PRIMARY KEY, position INTEGER NOT NULL, clock INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS slices (
   environment TEXT NOT NULL, start INTEGER NOT NULL, width INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (environment, start, width)) WITHOUT ROWID;
@@ -264,6 +271,11 @@ impl Db {
     pub fn spend_is(&self, judge: &str, hour: Timestamp, nano_usd: u64) -> Result<(), Fault> {
         self.connection.execute("INSERT OR REPLACE INTO spend VALUES (?1, ?2, ?3)", params![judge, hour.millis(), nano_usd])?;
         Ok(())
+    }
+
+    /// How judges did on people's labels, the latest of each text of a judge, newest first.
+    pub fn calibrations(&self) -> Result<Vec<Calibrated>, Fault> {
+        by_hand::calibrations(&self.connection)
     }
 
     /// What judges said of one call, oldest first.
@@ -524,6 +536,18 @@ impl History {
         let body = lz4_flex::decompress_size_prepended(&packed)
             .map_err(|error| Fault::new(format!("a day's snapshot in the store is damaged: {error}"), "start without it: --cold"))?;
         Ok(Some(Day { position, clock: Timestamp::from_millis(clock).unwrap_or_default(), body }))
+    }
+
+    /// What judges said behind stream position `after`, with the positions at which it came, in order; of more than `most` verdicts the first.
+    pub fn verdicts(&self, after: u64, most: usize) -> Result<Vec<(u64, Verdict)>, Fault> {
+        let known = "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'verdicts'";
+        if self.connection.query_row::<i64, _, _>(known, [], |row| row.get(0))? == 0 {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT position, body, why FROM verdicts WHERE position > ?1 ORDER BY position, at, judge, environment, sequence LIMIT ?2";
+        let mut statement = self.connection.prepare(sql)?;
+        let rows = statement.query_map(params![after, most], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+        rows.map(|row| row.map_err(Fault::from).and_then(|(position, body)| Ok((position, said(body)?.verdict)))).collect()
     }
 
     /// Blocks of an environment that start in `from..to`, as far as they are not rolled up.

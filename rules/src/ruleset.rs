@@ -178,6 +178,11 @@ impl RuleSet {
         rule.view(call, &Log::of(call, self.0.mentioned), &mut verdicts).err().map(|failure| rule.failed(failure))
     }
 
+    /// The evaluators' names, in the order of their files.
+    pub fn evaluators(&self) -> impl Iterator<Item = &str> {
+        self.0.evaluators.iter().map(|evaluator| evaluator.name.as_str())
+    }
+
     /// What each evaluator says of `call`, watched or not, by name: `None` where it does not apply, or why it fails.
     pub fn verdicts(&self, call: &CallLog<'_>) -> Vec<(&str, Result<Option<Verdict>, String>)> {
         let judge = |evaluator: &Evaluator| evaluator.judge(call, &Log::of(call, evaluator.mentioned)).map_err(|failure| evaluator.failed(&failure));

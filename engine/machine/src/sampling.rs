@@ -3,7 +3,7 @@
 //! When a tick closes, each group of calls that are alike has a wanted number, from what earlier ticks had of it: its share of the traffic at the
 //! judge's rate, at least its minimum and at most its maximum, all scaled to what fits in a minute. That makes a probability for the group, and the
 //! calls of the group whose draw lies below it are chosen. Should chance choose more than fits, the probabilities of all groups shrink by one factor
-//! until they fit; this is priority sampling, and the shrunk probability is the one that counts (Duffield, Lund, Thorup, "Priority sampling for
+//! until they fit, which is how the cap holds; this is priority sampling, and the shrunk probability is the one that counts (Duffield, Lund, Thorup, "Priority sampling for
 //! estimation of arbitrary subset sums", JACM 54, 2007).
 //!
 //! So who is judged depends on calls and past ticks alone: not on how long an answer takes, nor on where batches are cut.
@@ -12,7 +12,7 @@
 use crate::machine::OTHER;
 use model::fold::{Candidate, Offer};
 use model::plan::TICK;
-use model::verdict::{Inclusion, Judge};
+use model::verdict::{Inclusion, Judge, Sampling};
 use model::{Labels, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +24,8 @@ const FORGET_AFTER: u32 = 8_640;
 /// What a group's traffic is expected to be follows what it was, with this weight on the newest tick: half of it is five minutes old.
 const NEWEST: f64 = 0.022_8;
 const TICKS_PER_MINUTE: f64 = 6.0;
+/// More is wanted than fits, by this factor: chance chooses fewer in one tick than in another, and the cap takes what is too much.
+const WANTED: f64 = 1.3;
 /// Chosen calls that wait for their verdict: ten minutes' worth, and at most this many. The rest is skipped, and counted so.
 const WAITING_MAX: usize = 10_000;
 
@@ -110,12 +112,14 @@ impl Sampler {
         let most = 6 * sampling.most_per_tick() as u32;
         self.tokens = if self.closed == 0 { most } else { self.tokens.saturating_add(sampling.per_minute.saturating_mul(passed)).min(most) };
         self.closed = tick;
-        let probabilities = self.probabilities(judge, tick);
+        let wanted = self.wanted(sampling, tick);
         let open = std::mem::take(&mut self.open);
         let room = (self.tokens / 6) as usize;
         let mut ranked: Vec<(f64, u64, f64, Group, Candidate)> = Vec::new();
         for (group, offer) in open {
-            let probability = probabilities.get(&group).copied().unwrap_or(1.0);
+            // A group not seen before has no past, and is taken whole.
+            let traffic = self.groups.get(&group).map(|traffic| traffic.wants(sampling, group.0, tick));
+            let probability = traffic.map_or(1.0, |(expected, low, want)| wanted.probability(expected, low, want));
             self.hear(&group, offer.calls, probability, tick);
             let rank = |candidate: &Candidate| candidate.draw as f64 / 2f64.powi(64) / probability;
             let within = offer.candidates.into_iter().map(|candidate| (rank(&candidate), candidate)).filter(|(rank, _)| *rank < 1.0);
@@ -136,33 +140,12 @@ impl Sampler {
         chosen
     }
 
-    /// The probability of each group of the open tick, from what earlier ticks had; a group not seen before has none yet, and is taken whole.
-    fn probabilities(&self, judge: &Judge, tick: u32) -> BTreeMap<Group, f64> {
-        let sampling = &judge.sampling;
-        let budget = f64::from(sampling.per_minute) / TICKS_PER_MINUTE;
-        let (least, most) = (f64::from(sampling.group_min) / TICKS_PER_MINUTE, f64::from(sampling.group_max) / TICKS_PER_MINUTE);
+    /// What groups want together of a tick, from what earlier ticks had of each: at least, and at their rates.
+    fn wanted(&self, sampling: &Sampling, tick: u32) -> Wanted {
         // Of every group that may have calls in a tick, those without any now included.
-        let wanted: Vec<_> = self
-            .groups
-            .iter()
-            .map(|(group, traffic)| {
-                let expected = traffic.at(tick);
-                let share = if group.0 { expected } else { (expected * sampling.rate).max(least) };
-                (group, expected, least.min(expected), share.min(most).min(expected))
-            })
-            .collect();
-        let (floor, whole) = wanted.iter().fold((0.0, 0.0), |(floor, whole), (_, _, low, want)| (floor + low, whole + want));
-        let fitting = |low: f64, want: f64| {
-            if whole <= budget {
-                want
-            } else if floor >= budget {
-                low * budget / floor
-            } else {
-                low + (want - low) * (budget - floor) / (whole - floor)
-            }
-        };
-        let probability = |expected: f64, low: f64, want: f64| if expected > 0.0 { (fitting(low, want) / expected).min(1.0) } else { 1.0 };
-        wanted.into_iter().map(|(group, expected, low, want)| (group.clone(), probability(expected, low, want))).collect()
+        let each = self.groups.iter().map(|((always, _), traffic)| traffic.wants(sampling, *always, tick));
+        let (floor, whole) = each.fold((0.0, 0.0), |(floor, whole), (_, low, want)| (floor + low, whole + want));
+        Wanted { floor, whole, budget: WANTED * f64::from(sampling.per_minute) / TICKS_PER_MINUTE }
     }
 
     fn hear(&mut self, group: &Group, calls: u64, probability: f64, tick: u32) {
@@ -207,16 +190,47 @@ impl Sampler {
         // A tick's offers name groupings by number, too. They are few, and the tick's other calls make up for them.
         self.open.clear();
         let waited = self.waiting.len();
-        for waiting in self.waiting.values_mut() {
+        self.waiting.retain(|_, waiting| {
+            // A verdict counts wherever it was to count, or not at all. One that no rule asks about counts in the ledger alone.
             let moved: Option<Vec<_>> = std::mem::take(&mut waiting.groups).into_iter().map(|(at, labels)| Some((to(at)?, labels))).collect();
+            let kept = same_judge && moved.is_some();
             waiting.groups = moved.unwrap_or_default();
-        }
-        self.waiting.retain(|_, waiting| same_judge && !waiting.groups.is_empty());
+            kept
+        });
         waited - self.waiting.len()
     }
 }
 
+/// Calls of a tick that all groups want.
+struct Wanted {
+    floor: f64,
+    whole: f64,
+    budget: f64,
+}
+
+impl Wanted {
+    /// Of a group that expects so many calls, and wants so many of them at least and at its rate.
+    fn probability(&self, expected: f64, low: f64, want: f64) -> f64 {
+        let fitting = if self.whole <= self.budget {
+            want
+        } else if self.floor >= self.budget {
+            low * self.budget / self.floor
+        } else {
+            low + (want - low) * (self.budget - self.floor) / (self.whole - self.floor)
+        };
+        if expected > 0.0 { (fitting / expected).min(1.0) } else { 1.0 }
+    }
+}
+
 impl Traffic {
+    /// Calls of a tick that are expected, and how many of them the judge is to see at least, and at its rate.
+    fn wants(&self, sampling: &Sampling, always: bool, tick: u32) -> (f64, f64, f64) {
+        let expected = self.at(tick);
+        let (least, most) = (f64::from(sampling.group_min) / TICKS_PER_MINUTE, f64::from(sampling.group_max) / TICKS_PER_MINUTE);
+        let share = if always { expected } else { (expected * sampling.rate).max(least) };
+        (expected, least.min(expected), share.min(most).min(expected))
+    }
+
     /// What is expected of it at `tick`: less with every tick without calls.
     fn at(&self, tick: u32) -> f64 {
         let silent = tick.saturating_sub(self.heard).saturating_sub(1).min(FORGET_AFTER);
@@ -232,7 +246,6 @@ pub(crate) fn end_of(tick: u32) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::verdict::Sampling;
 
     fn judge(sampling: Sampling) -> Judge {
         Judge { name: "j".into(), fingerprint: 1, applies: Default::default(), environments: Vec::new(), sampling }

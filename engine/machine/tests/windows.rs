@@ -311,12 +311,12 @@ fn a_plan_with_a_longer_window_takes_back_groups_that_were_forgotten() {
     let mut play = Play::new(quick());
     // `a` is forgotten at 1h10m, and comes back from its sealed slice.
     play.play("1s stage=a\n10m stage=b\n20m stage=b\n1h20m stage=b");
-    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
+    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 21)]);
     play.restart(slow());
-    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 2, 40)]);
+    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 2, 42)]);
     // It leaves the window and is forgotten again.
     play.play("3h stage=b\n5h stage=b");
-    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
+    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 21)]);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_rule_with_an_objective_fires_by_the_budget_that_its_group_burns_and_ends_wi
 
 #[test]
 fn calls_beyond_the_series_are_counted_under_other() {
-    let windows = Windows { series_max: 40, ..Windows::default() };
+    let windows = Windows { series_max: 42, ..Windows::default() };
     let mut play = Play::new(Plan::new(windows, often(), vec![errors()]));
     play.play("1s stage=a\n2s stage=b\n3s stage=c error x6\n4s stage=d\n5s stage=a\n11s stage=c");
     assert_eq!(play.machine.ledger().overflowed, 8);
@@ -449,7 +449,7 @@ fn a_changed_plan_keeps_what_did_not_change() {
     play.restart(plan(vec![errors(), changed()]));
     assert_eq!(play.lines, [format!("10s rule_changed rate[a]: error rate is about 90 %, {was}")]);
     assert_eq!(play.machine.alerts().map(|view| view.rule.name.as_str()).collect::<Vec<_>>(), ["errors"]);
-    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 20)]);
+    assert_eq!(play.machine.series().collect::<Vec<_>>(), [("default", 1, 21)]);
     play.lines.clear();
     // What is measured stayed the same, so what was learned stays, too: the changed rule fires at once, as another alert.
     play.play("21s stage=a\n1m1s stage=a x60\n1m31s stage=a\n1m41s stage=a");

@@ -6,7 +6,7 @@ use crate::inspect::Inspector;
 use crate::replay::Replay;
 use crate::store::History;
 use machine::{Effect, Machine, Start};
-use model::Timestamp;
+use model::{Timestamp, Verdict};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +48,22 @@ pub fn start(folder: &Path, created: Timestamp, first: u64, inspectors: &[Arc<In
         replays.push(replay);
     }
     Ok((Beginning::Learned { clock: day.clock, position: day.position }, replays))
+}
+
+/// Verdicts of a back-test: more than a week of a judge with a hundred a minute.
+const VERDICTS_MAX: usize = 1_000_000;
+
+/// What judges said of the stream's calls behind `position`, as the store in `folder` has it. Nobody is asked anew: a judge's series is silent where
+/// nothing is recorded, and where the judge or its sampling has changed since.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn recorded(folder: &Path, created: Timestamp, position: u64) -> Result<Vec<(u64, Verdict)>, Fault> {
+    let Some(history) = History::open(folder)? else { return Ok(Vec::new()) };
+    if history.stream()?.is_none_or(|known| known != created.to_string()) {
+        return Ok(Vec::new());
+    }
+    history.verdicts(position, VERDICTS_MAX)
 }
 
 /// A machine that has seen nothing and expects sequence `first`.

@@ -19,7 +19,7 @@ use crate::suspensions::Suspensions;
 use machine::{Input, Machine, Notification, State};
 use model::fold::{FUTURE_MAX, Fold, Folder, Inspected};
 use model::plan::TICK;
-use model::{Span, Timestamp};
+use model::{Span, Timestamp, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -84,11 +84,18 @@ struct Piece {
     folds: Vec<(Fold, Notes)>,
 }
 
-/// Applies all of `calls` to each of `sides`; `progress` hears how far reading is and how many calls are applied.
+/// Applies all of `calls` to each of `sides`, and behind the calls that they came behind, the verdicts that are `recorded`; `progress` hears how far reading is and how many calls are applied.
 ///
 /// # Errors
 /// When the calls cannot be read on.
-pub fn run(mut calls: Calls, sides: Vec<Replay>, how: How, runtime: &Handle, mut progress: impl FnMut(u64, u64)) -> Result<(Read, Vec<Ran>), Fault> {
+pub fn run(
+    mut calls: Calls,
+    sides: Vec<Replay>,
+    recorded: &[(u64, Verdict)],
+    how: How,
+    runtime: &Handle,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<(Read, Vec<Ran>), Fault> {
     let began = Instant::now();
     let inspectors: Vec<_> = sides.iter().map(|side| side.inspector().clone()).collect();
     let watched: Vec<_> = inspectors.iter().map(|inspector| Watched::new(inspector)).collect();
@@ -109,7 +116,7 @@ pub fn run(mut calls: Calls, sides: Vec<Replay>, how: How, runtime: &Handle, mut
             let (send, batches) = sync_channel::<(Vec<Envelope>, u64)>(1);
             let (pieces, receive) = sync_channel(1);
             let (inspectors, watched) = (&inspectors, &watched);
-            scope.spawn(move || fold_all(inspectors, watched, how, &batches, &pieces));
+            scope.spawn(move || fold_all(inspectors, watched, recorded, how, &batches, &pieces));
             to_fold.push(send);
             folded.push(receive);
         }
@@ -123,13 +130,18 @@ pub fn run(mut calls: Calls, sides: Vec<Replay>, how: How, runtime: &Handle, mut
             }
             Ok::<_, Fault>(())
         });
+        let mut heard = 0;
         for receive in folded.iter().cycle() {
             let Ok((pieces, done)) = receive.recv() else { break };
             for piece in pieces {
                 read.take(&piece, how);
                 let within = piece.last >= how.first;
+                let come = recorded.partition_point(|(position, _)| *position <= piece.last);
+                let verdicts: Vec<_> = recorded[heard..come].iter().map(|(_, verdict)| verdict.clone()).collect();
+                heard = heard.max(come);
                 for (side, (fold, notes)) in sides.iter_mut().zip(piece.folds) {
                     side.apply(fold, notes, within, how.curves);
+                    side.judged(&verdicts, within);
                 }
             }
             progress(done, read.calls + read.learned_from);
@@ -145,12 +157,13 @@ pub fn run(mut calls: Calls, sides: Vec<Replay>, how: How, runtime: &Handle, mut
 fn fold_all(
     inspectors: &[Arc<Inspector>],
     watched: &[Watched],
+    recorded: &[(u64, Verdict)],
     how: How,
     batches: &Receiver<(Vec<Envelope>, u64)>,
     pieces: &SyncSender<(Vec<Piece>, u64)>,
 ) {
     while let Ok((batch, done)) = batches.recv() {
-        if pieces.send((fold(inspectors, watched, how, &batch), done)).is_err() {
+        if pieces.send((fold(inspectors, watched, recorded, how, &batch), done)).is_err() {
             return;
         }
     }
@@ -188,13 +201,13 @@ impl<'i> Open<'i> {
 }
 
 /// Reads and judges each call once, and sums it for every set of rules.
-fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], how: How, batch: &[Envelope]) -> Vec<Piece> {
+fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], recorded: &[(u64, Verdict)], how: How, batch: &[Envelope]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut open = Open::new(inspectors, watched);
     let mut scripts = Vec::new();
     for envelope in batch {
         let sequence = envelope.sequence;
-        if sequence >= how.first && open.last < how.first {
+        if sequence >= how.first && open.last < how.first || came_between(recorded, open.last, sequence) {
             open.close(&mut pieces);
         }
         let call = model::parse(&envelope.payload);
@@ -228,6 +241,12 @@ fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], how: How, batch: &[E
     }
     open.close(&mut pieces);
     pieces
+}
+
+/// Whether a verdict came behind a call numbered at least `after` and before that numbered `before`.
+fn came_between(recorded: &[(u64, Verdict)], after: u64, before: u64) -> bool {
+    let at = recorded.partition_point(|(position, _)| *position < after);
+    recorded.get(at).is_some_and(|(position, _)| *position < before)
 }
 
 impl Read {
@@ -299,6 +318,16 @@ impl Side {
         }
         if within && curves {
             self.curves.sample(machine);
+        }
+    }
+
+    /// What judges said behind the calls that were applied last.
+    fn judged(&mut self, verdicts: &[Verdict], within: bool) {
+        // Whom they are to be asked about is known; nobody asks.
+        self.replay.chosen();
+        if !verdicts.is_empty() {
+            let unheard = &mut Vec::new();
+            self.replay.apply(Input::Judged { verdicts: verdicts.to_vec() }, if within { &mut self.told } else { unheard });
         }
     }
 

@@ -14,7 +14,7 @@ use crate::outbox::now;
 use crate::replay::Replay;
 use crate::start::{evaluator_files, load_evaluators, load_rules, plan};
 use indicatif::{ProgressBar, ProgressStyle};
-use model::{Span, Timestamp, show};
+use model::{Span, Timestamp, Verdict, show};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,11 +62,11 @@ pub(super) async fn backtest(args: Backtest, config: &Config) -> Result<Outcome,
         inspectors.push(inspector(config, Some(other))?);
     }
     let happened = args.incidents.as_deref().map(incidents::read).transpose()?;
-    let (calls, first, beginning, sides, length, source) = match &args.file {
+    let (calls, first, beginning, sides, recorded, length, source) = match &args.file {
         Some(file) => {
             let (calls, length) = Calls::file(file)?;
             let sides = inspectors.iter().map(|inspector| learned::from_nothing(inspector, 1)).collect();
-            (calls, 1, Beginning::Cold("a file has no engine"), sides, length, file.display().to_string())
+            (calls, 1, Beginning::Cold("a file has no engine"), sides, Vec::new(), length, file.display().to_string())
         }
         None => stream(&args, config, &inspectors).await?,
     };
@@ -80,7 +80,7 @@ pub(super) async fn backtest(args: Backtest, config: &Config) -> Result<Outcome,
             let rate = calls as f64 / began.elapsed().as_secs_f64().max(0.001);
             shown.set_message(format!("{} calls, {} a second", show::number(calls as f64), show::number(rate.round())));
         };
-        run(calls, sides, how, &runtime, progress)
+        run(calls, sides, &recorded, how, &runtime, progress)
     });
     let outcome = running.await.map_err(|error| Fault::plain(format!("the back-test ended unexpectedly: {error}")))?;
     bar.finish_and_clear();
@@ -108,7 +108,7 @@ pub(super) async fn backtest(args: Backtest, config: &Config) -> Result<Outcome,
     Ok(if args.fail && flawed { Outcome::Unwell } else { Outcome::Well })
 }
 
-type Source = (Calls, u64, Beginning, Vec<Replay>, u64, String);
+type Source = (Calls, u64, Beginning, Vec<Replay>, Vec<(u64, Verdict)>, u64, String);
 
 /// The stream's history, and what was known when it began.
 async fn stream(args: &Backtest, config: &Config, inspectors: &[Arc<Inspector>]) -> Result<Source, Fault> {
@@ -125,8 +125,10 @@ async fn stream(args: &Backtest, config: &Config, inspectors: &[Arc<Inspector>])
         found.past.earlier(position).await?;
         length = found.past.end().since(clock.min(began));
     }
+    let from = if let Beginning::Learned { position, .. } = beginning { position } else { found.first.saturating_sub(1) };
+    let recorded = learned::recorded(&config.store.path, found.created, from)?;
     let source = format!("stream {}", config.nats.stream);
-    Ok((Calls::Stream(Box::new(found.past)), found.first, beginning, sides, length.millis(), source))
+    Ok((Calls::Stream(Box::new(found.past)), found.first, beginning, sides, recorded, length.millis(), source))
 }
 
 /// The time asked for, of the server's stamps.

@@ -108,6 +108,7 @@ fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, 
         None => format!("too few calls to say ({})", show::number(seen.calls as f64)),
     };
     lines.push(("now", now));
+    lines.extend(explained.believed.get(&watch.name).map(|believed| ("judged", believed.to_string())));
     match (watch.expected, &watch.gauge) {
         (Some(range), _) => lines.push(("expected", format!("{} to {}", written(range.low), written(range.high)))),
         (None, Some(gauge)) if gauge.learning => lines.push(("expected", format!("learning: {}", missing(&watch.what, gauge)))),

@@ -1,15 +1,19 @@
-//! `streamgauge judge`: the judges of the configuration, and one of them tried on one call. Trying counts nowhere; it costs what it says.
+//! `streamgauge judge`: the judges of the configuration, and one of them tried on one call. Trying counts nowhere; it costs what it says. Calibrating is
+//! `calibrate.rs`.
 
+use super::calibrate::{self, Calibrate};
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
 use crate::http::judges::Listed;
 use crate::judging::Payloads;
+use crate::judging::calibrated::{Calibrated, trust};
 use crate::judging::client::Client;
 use crate::judging::ready::{Ready, cost_max, ready, together};
 use crate::judging::round::Round;
 use crate::judging::secret::Secret;
 use crate::source::nats;
+use crate::store::ByHand;
 use model::show;
 use serde_json::json;
 use std::path::PathBuf;
@@ -26,6 +30,8 @@ pub(super) enum Judge {
     },
     /// Ask a judge about one call, and show what it says. Nothing is counted.
     Try(Try),
+    /// Ask a judge about calls that people labelled, and say how far it is to be believed. From then on its rates are shown corrected, too.
+    Calibrate(Calibrate),
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +53,7 @@ pub(super) async fn judge(judge: Judge, config: &Config) -> Result<Outcome, Faul
     match judge {
         Judge::List { json } => list(json, config).await,
         Judge::Try(args) => attempt(args, config).await,
+        Judge::Calibrate(args) => calibrate::calibrate(args, config).await,
     }
 }
 
@@ -54,12 +61,18 @@ async fn list(as_json: bool, config: &Config) -> Result<Outcome, Fault> {
     let judges = ready(config).map_err(together)?;
     // What the files say is worth showing when no engine runs.
     let running: Vec<Listed> = asking::get(config, "/api/v1/judges").await.unwrap_or_default();
+    let calibrations = calibrations(config)?;
+    let trusted = |ready: &Ready| {
+        let listed = running.iter().find(|listed| listed.shown.judge == ready.name());
+        listed.map_or_else(|| trust(&calibrations, ready.name(), ready.sampled.fingerprint), |listed| listed.calibration.clone())
+    };
     if as_json {
         let one = |ready: &Ready| {
             let models: Vec<_> = ready.models.iter().map(|model| &model.name).collect();
             let running = running.iter().find(|listed| listed.shown.judge == ready.name());
             json!({ "judge": ready.name(), "description": ready.judge.description(), "models": models, "endpoint": ready.config.endpoint,
-                "applies": ready.sampled.applies.to_string(), "fingerprint": format!("{:016x}", ready.sampled.fingerprint), "running": running })
+                "applies": ready.sampled.applies.to_string(), "fingerprint": format!("{:016x}", ready.sampled.fingerprint),
+                "calibration": trusted(ready), "running": running })
         };
         say(serde_json::Value::from(judges.iter().map(one).collect::<Vec<_>>()));
         return Ok(Outcome::Well);
@@ -74,9 +87,10 @@ async fn list(as_json: bool, config: &Config) -> Result<Outcome, Fault> {
         let whom = if applies.is_empty() { "all answered calls".to_owned() } else { applies };
         say(format!("{}  {} at {}, {whom}", ready.name(), models.join(", "), ready.config.endpoint));
         say(format!("  {}", ready.judge.description()));
+        say(format!("  {}", trusted(ready)));
         match running.iter().find(|listed| listed.shown.judge == ready.name()) {
             None => say("  no engine runs it"),
-            Some(Listed { shown, judged, open }) => {
+            Some(Listed { shown, judged, open, .. }) => {
                 let skipped: u64 = judged.skipped.values().sum();
                 let count = |count: u64| show::number(count as f64);
                 say(format!(
@@ -98,12 +112,25 @@ async fn list(as_json: bool, config: &Config) -> Result<Outcome, Fault> {
     Ok(Outcome::Well)
 }
 
+/// The judge of this name.
+pub(super) fn named<'r>(judges: &'r [Ready], name: &str) -> Result<&'r Ready, Fault> {
+    judges.iter().find(|ready| ready.name() == name).ok_or_else(|| {
+        let known: Vec<_> = judges.iter().map(Ready::name).collect();
+        Fault::new(format!("there is no judge `{name}`"), format!("known: {}", known.join(", ")))
+    })
+}
+
+/// What this store knows of judges; nothing where there is none yet.
+pub(super) fn calibrations(config: &Config) -> Result<Vec<Calibrated>, Fault> {
+    if !config.store.path.join("streamgauge.db").exists() {
+        return Ok(Vec::new());
+    }
+    ByHand::open(&config.store.path)?.calibrations()
+}
+
 async fn attempt(args: Try, config: &Config) -> Result<Outcome, Fault> {
     let judges = ready(config).map_err(together)?;
-    let Some(ready) = judges.iter().find(|ready| ready.name() == args.name) else {
-        let known: Vec<_> = judges.iter().map(Ready::name).collect();
-        return Err(Fault::new(format!("there is no judge `{}`", args.name), format!("known: {}", known.join(", "))));
-    };
+    let ready = named(&judges, &args.name)?;
     let payload = match (&args.file, args.sequence) {
         (Some(file), _) => {
             std::fs::read(file).map_err(|error| Fault::new(format!("cannot read {}: {error}", file.display()), "name a file with one log"))?.into()

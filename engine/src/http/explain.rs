@@ -1,13 +1,14 @@
 //! `GET /api/v1/explain`: what a rule knows about one of its groups or of the groups above them, why it fires or does not, and what it saw lately.
 
 use super::{App, Problem};
+use crate::judging::calibrated::{self, Believed, Calibrated};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use machine::{Explanation, SliceBlock};
 use model::fold::Cell;
 use model::plan::{Plan, Rule, Statistic, Watch};
-use model::{Labels, Quantiles, Span, Timestamp};
+use model::{Key, Labels, Quantiles, Span, Timestamp};
 use rules::nearest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,9 @@ pub struct Explained {
     pub above: Vec<Above>,
     /// By watch, oldest first.
     pub history: BTreeMap<String, Vec<Point>>,
+    /// By watch of a judge's fails: what its opinions in the window up to now say of all calls.
+    #[serde(default)]
+    pub believed: BTreeMap<String, Believed>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,8 +54,11 @@ pub struct Point {
 pub(super) async fn explain(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Json<Explained>, Problem> {
     let asked = Asked::parse(query.as_deref().unwrap_or_default())?;
     let (plan, rule, explanation, above, labels) = app.reader.ask(move |machine| asked.find(machine)).await??;
-    let history = history(&app, &plan, &plan.rules[rule], &explanation, &labels).await?;
-    Ok(Json(Explained { explanation, above, history }))
+    let rule = &plan.rules[rule];
+    let judged = rule.watches.iter().any(|watch| watch.statistic.estimates());
+    let calibrations = if judged { app.store.ask(|db| db.calibrations()).await? } else { Vec::new() };
+    let (history, believed) = history(&app, &plan, rule, &explanation, &labels, &calibrations).await?;
+    Ok(Json(Explained { explanation, above, history, believed }))
 }
 
 /// What is asked for, as typed.
@@ -152,8 +159,19 @@ fn did_you_mean(name: &str, mut known: Vec<&str>) -> String {
     format!("{near}known: {}{more}", shown.join(", "))
 }
 
-/// The windows before now of each watch. They are read one after another, so that no more than one is in memory.
-async fn history(app: &App, plan: &Plan, rule: &Rule, explanation: &Explanation, labels: &Labels) -> Result<BTreeMap<String, Vec<Point>>, Problem> {
+type Past = (BTreeMap<String, Vec<Point>>, BTreeMap<String, Believed>);
+
+/// The windows before now of each watch, and what judges are believed of the last. They are read one after another, so that no more than one is in
+/// memory.
+async fn history(
+    app: &App,
+    plan: &Plan,
+    rule: &Rule,
+    explanation: &Explanation,
+    labels: &Labels,
+    calibrations: &[Calibrated],
+) -> Result<Past, Problem> {
+    let mut believed = BTreeMap::new();
     let mut scratch = Quantiles::new();
     let mut histories: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     let mut windows: Vec<Span> = rule.watches.iter().map(|watch| watch.window).collect();
@@ -179,10 +197,22 @@ async fn history(app: &App, plan: &Plan, rule: &Rule, explanation: &Explanation,
             }
             for (watch, cell) in watches.iter().zip(&cells) {
                 histories.entry(watch.name.clone()).or_default().push(point(plan, watch, cell, begin, &mut scratch));
+                if watch.statistic.estimates() && number + 1 == HISTORY_WINDOWS {
+                    let known = judge_of(plan, rule, watch, labels, calibrations);
+                    believed.extend(calibrated::believed(&cell.opinions, known).map(|rate| (watch.name.clone(), rate)));
+                }
             }
         }
     }
-    Ok(histories)
+    Ok((histories, believed))
+}
+
+/// What is known of the judge whose fails a watch counts, of a group.
+fn judge_of<'c>(plan: &Plan, rule: &Rule, watch: &Watch, labels: &Labels, calibrations: &'c [Calibrated]) -> Option<&'c Calibrated> {
+    let label = || rule.group_by.iter().position(|key| *key == Key::Judge).and_then(|at| labels.get(at)).map(String::as_str);
+    let name = watch.statistic.judge().or_else(label)?;
+    let judge = plan.judges.iter().find(|judge| judge.name == name)?;
+    calibrated::of(calibrations, name, judge.fingerprint)
 }
 
 /// Adds what a block holds of the group of a watch.

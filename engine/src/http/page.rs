@@ -1,4 +1,5 @@
-//! The page at `/`: what is wrong now, the rates of each stage, how each rule stands, and where every log went. Server-rendered, no script, light and dark.
+//! The page at `/`: what is wrong now, the rates of each stage, what judges say, how each rule stands, and where every log went.
+//! Server-rendered, no script, light and dark.
 
 use super::series::{Query, Wanted};
 use super::{App, Problem, alerts, series, status};
@@ -16,6 +17,8 @@ const WINDOW: Span = Span::from_secs(300);
 const SIGNALS: [Signal; 6] = [Signal::Error, Signal::Fallback, Signal::Retry, Signal::InvalidJson, Signal::Truncated, Signal::Refused];
 /// Rows of the overview; environments × stages are few, but a name per request in `stage` must not make a page of megabytes.
 const ROWS_MAX: usize = 200;
+/// Watches of judges' fails on the page; each reads its window.
+const JUDGED_MAX: usize = 32;
 /// Ended alerts on the page.
 const HISTORY_MAX: usize = 20;
 
@@ -26,6 +29,7 @@ pub(super) async fn overview(State(app): State<App>) -> Result<Html<String>, Pro
     let _ = write!(page, "<header><h1>streamgauge</h1><p>{} · Slack: {}</p></header><main>", escape(&app.source), escape(&app.slack));
     alerts_section(&mut page, &active, &history);
     rates_section(&mut page, &app).await?;
+    judges_section(&mut page, &app).await?;
     rules_section(&mut page, &app).await?;
     ledger_section(&mut page, &status);
     page += "</main></body></html>";
@@ -119,6 +123,45 @@ async fn rates_section(page: &mut String, app: &App) -> Result<(), Problem> {
         cells.iter().for_each(|cell| *page += &format!("<td class=n>{}", escape(cell)));
     }
     *page += "</tbody></table></div><p class=dim>More: <a href='/api/v1/series?measure=latency_ms&amp;group_by=provider,model'>/api/v1/series</a> by stage, provider and model.</p></section>";
+    Ok(())
+}
+
+/// What rules that watch a judge's fails see of it in each environment: as the judge says, and corrected where it is calibrated.
+async fn judges_section(page: &mut String, app: &App) -> Result<(), Problem> {
+    let watched = app
+        .reader
+        .ask(|machine| {
+            let plan = machine.plan();
+            let watches = plan.rules.iter().flat_map(|rule| rule.watches.iter().map(move |watch| (rule, watch)));
+            let estimating = watches.filter(|(_, watch)| watch.statistic.estimates() && !watch.part);
+            let query = estimating.filter_map(|(rule, watch)| {
+                let filter = &plan.groupings[watch.grouping].filter.0;
+                let only = filter.iter().filter(|(key, _)| *key != Key::Judge).map(|(key, values)| Some((key.clone(), values.first()?.clone())));
+                let group_by = if watch.statistic.judge().is_none() { vec![Key::Judge] } else { Vec::new() };
+                let wanted = Wanted::Signal(watch.statistic.signal()?.name().to_owned());
+                let only = only.collect::<Option<_>>()?;
+                Some((rule.name.clone(), Query { wanted, window: watch.window, group_by, only, environment: None }))
+            });
+            query.take(JUDGED_MAX).collect::<Vec<_>>()
+        })
+        .await?;
+    let mut rows = String::new();
+    for (rule, query) in watched {
+        // A filter with several labels makes no question for one; the rule's own page, `explain`, has it.
+        let Ok(answer) = series::read(app, &query).await else { continue };
+        let calibrations = series::calibrations(app, &answer).await?;
+        for group in answer.groups.iter().take(ROWS_MAX) {
+            let Some(Some(believed)) = answer.believed(&query, group, &calibrations) else { continue };
+            let judge = group.labels.first().map_or(String::new(), |judge| format!(" · {judge}"));
+            let (environment, what) = (escape(&group.environment), escape(&format!("{rule}{judge}, {}", query.window)));
+            let _ = write!(rows, "<tr><td>{environment}<td>{what}<td class=long>{}", escape(&believed.to_string()));
+        }
+    }
+    if !rows.is_empty() {
+        *page += "<section aria-labelledby=judged><h2 id=judged>What judges say <small>with 95 % intervals for all calls</small></h2>";
+        let _ =
+            write!(page, "<div class=wide><table><thead><tr><th>Environment<th>Rule<th>Fails</thead><tbody>{rows}</tbody></table></div></section>");
+    }
     Ok(())
 }
 

@@ -1,13 +1,16 @@
 //! `GET /api/v1/series`: counts, rates and distributions over a window, for any grouping that is kept.
 //!
-//! What is not sealed yet comes from the machine, everything older from the store; both are sums of the same cells, so the answer is exact.
+//! What is not sealed yet comes from the machine, everything older from the store; both are sums of the same cells, so the answer is exact. A judge's rate
+//! of fails is an estimate from a sample, and where the judge is calibrated it is given corrected as well.
 
 use super::{App, Problem};
+use crate::judging::calibrated::{self, Believed, Calibrated};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use machine::SliceBlock;
-use model::plan::{Grouping, Plan};
+use model::plan::{Grouping, Plan, SignalRef};
+use model::verdict::VerdictSignal;
 use model::window::wilson;
 use model::{Cell, Key, Labels, Measure, MeasureRef, Quantiles, Span};
 use serde_json::{Map, Value, json};
@@ -40,6 +43,8 @@ pub(super) struct Answer {
     pub groups: Vec<Group>,
     /// Of the wanted signal or measure in the cells.
     pub position: usize,
+    /// Of a judge's fails: the judges, with their fingerprints.
+    judges: Option<Vec<(String, u64)>>,
     /// Environment, its clock, and where the window begins.
     pub environments: Vec<(String, String, String)>,
 }
@@ -47,11 +52,36 @@ pub(super) struct Answer {
 pub(super) async fn series(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Json<Value>, Problem> {
     let query = parse(query.as_deref().unwrap_or_default())?;
     let answer = read(&app, &query).await?;
+    let calibrations = calibrations(&app, &answer).await?;
     let mut scratch = Quantiles::new();
-    let groups: Vec<_> = answer.groups.iter().map(|group| show(&query, group, answer.position, &mut scratch)).collect();
+    let groups = answer.groups.iter().map(|group| match answer.believed(&query, group, &calibrations) {
+        Some(believed) => estimated(&query, group, answer.position, believed.as_ref()),
+        None => show(&query, group, answer.position, &mut scratch),
+    });
+    let groups: Vec<_> = groups.collect();
     let environments: Map<String, Value> =
         answer.environments.into_iter().map(|(name, clock, from)| (name, json!({ "clock": clock, "from": from }))).collect();
     Ok(Json(json!({ "window": query.window.to_string(), "environments": environments, "groups": groups })))
+}
+
+/// What is known of judges, where the answer is about one.
+pub(super) async fn calibrations(app: &App, answer: &Answer) -> Result<Vec<Calibrated>, Problem> {
+    Ok(if answer.judges.is_some() { app.store.ask(|db| db.calibrations()).await? } else { Vec::new() })
+}
+
+impl Answer {
+    /// Of a judge's fails: what the opinions on a group say of all its calls, as far as there are any.
+    pub fn believed(&self, query: &Query, group: &Group, calibrations: &[Calibrated]) -> Option<Option<Believed>> {
+        let judges = self.judges.as_ref()?;
+        let named = match &query.wanted {
+            Wanted::Signal(name) => name.split_once(':').map(|(_, judge)| judge),
+            Wanted::Measure(_) => None,
+        };
+        let label = || query.group_by.iter().position(|key| *key == Key::Judge).map(|at| group.labels[at].as_str());
+        let judge = named.or_else(label).and_then(|judge| judges.iter().find(|(name, _)| name == judge));
+        let calibrated = judge.and_then(|(name, fingerprint)| calibrated::of(calibrations, name, *fingerprint));
+        Some(calibrated::believed(&group.cell.opinions, calibrated))
+    }
 }
 
 pub(super) async fn read(app: &App, query: &Query) -> Result<Answer, Problem> {
@@ -74,8 +104,12 @@ pub(super) async fn read(app: &App, query: &Query) -> Result<Answer, Problem> {
     let identity = grouping.identity();
     let place = |key: &Key| grouping.keys.iter().position(|known| known == key).expect("the grouping was found by its keys");
     let project: Vec<_> = query.group_by.iter().map(place).collect();
-    let only: Vec<_> = query.only.iter().map(|(key, value)| (place(key), value.clone())).collect();
-    let mut answer = Answer { groups: Vec::new(), position, environments: Vec::new() };
+    let open_keys = query.only.iter().filter(|only| !is_set(grouping, only));
+    let only: Vec<_> = open_keys.map(|(key, value)| (place(key), value.clone())).collect();
+    let fails = matches!(grouping.signals.get(position), Some(SignalRef::Verdict(VerdictSignal::Failed, _)));
+    let judges = (fails && matches!(query.wanted, Wanted::Signal(_)))
+        .then(|| plan.judges.iter().map(|judge| (judge.name.clone(), judge.fingerprint)).collect());
+    let mut answer = Answer { groups: Vec::new(), position, judges, environments: Vec::new() };
     for (open, from, name) in open {
         let (asked, to) = (name.clone(), open.sealed_to);
         let sealed = app.store.ask(move |db| db.blocks(&asked, from, to)).await?;
@@ -101,22 +135,49 @@ fn add(sums: &mut BTreeMap<Labels, Cell>, block: &SliceBlock, identity: &str, pr
     }
 }
 
+/// Whether all that a grouping counts has this label.
+fn is_set(grouping: &Grouping, (key, value): &(Key, String)) -> bool {
+    grouping.filter.0.iter().any(|(set, values)| set == key && values.as_slice() == std::slice::from_ref(value))
+}
+
 fn find<'p>(plan: &'p Plan, query: &Query) -> Result<(&'p Grouping, usize), Problem> {
-    let keys = || query.group_by.iter().chain(query.only.iter().map(|(key, _)| key));
     let position = |grouping: &Grouping| match &query.wanted {
         Wanted::Signal(name) => grouping.signals.iter().position(|signal| signal.name() == name),
         Wanted::Measure(measure) => grouping.measures.iter().position(|known| *known == MeasureRef::BuiltIn(*measure)),
     };
-    let fits = |grouping: &&Grouping| grouping.filter.0.is_empty() && keys().all(|key| grouping.keys.contains(key)) && position(grouping).is_some();
-    let Some(grouping) = plan.groupings.iter().find(fits) else {
+    // Of verdicts only what rules watch is kept; what such a rule leaves out must be left out of the question, too.
+    let asked = |grouping: &Grouping| match &query.wanted {
+        Wanted::Signal(name) => grouping.filter.0.iter().all(|(key, values)| {
+            let judge = (Key::Judge, name.split_once(':').map_or("", |(_, judge)| judge).to_owned());
+            query.only.iter().chain([&judge]).any(|(only, value)| only == key && values.as_slice() == std::slice::from_ref(value))
+        }),
+        Wanted::Measure(_) => false,
+    };
+    let open = |grouping: &Grouping| grouping.filter.0.is_empty() || grouping.verdicts.is_some() && asked(grouping);
+    let keys = |grouping: &Grouping| {
+        let only = query.only.iter().filter(|only| !is_set(grouping, only)).map(|(key, _)| key);
+        query.group_by.iter().chain(only).all(|key| grouping.keys.contains(key))
+    };
+    let fits = |grouping: &&Grouping| open(grouping) && keys(grouping) && position(grouping).is_some();
+    // Opinions of different judges do not add up.
+    let of_one = |grouping: &&Grouping| match &query.wanted {
+        Wanted::Signal(name) => {
+            name != VerdictSignal::Failed.name()
+                || query.group_by.contains(&Key::Judge)
+                || grouping.filter.0.iter().any(|(key, _)| *key == Key::Judge)
+        }
+        Wanted::Measure(_) => true,
+    };
+    let Some(grouping) = plan.groupings.iter().filter(fits).find(of_one) else {
         let kept: Vec<_> = plan
             .groupings
             .iter()
-            .filter(|grouping| grouping.filter.0.is_empty())
+            .filter(|grouping| grouping.filter.0.is_empty() || grouping.verdicts.is_some())
             .map(|grouping| {
                 let names = grouping.signals.iter().map(|signal| signal.name()).chain(grouping.measures.iter().map(|measure| measure.name()));
-                let keys = grouping.keys.iter().map(Key::to_string).collect::<Vec<_>>().join(", ");
-                format!("{} by environment, {keys}", names.collect::<Vec<_>>().join(", "))
+                let keys = std::iter::once("environment".to_owned()).chain(grouping.keys.iter().map(Key::to_string)).collect::<Vec<_>>().join(", ");
+                let only = if grouping.filter.0.is_empty() { String::new() } else { format!(" where {}", grouping.filter) };
+                format!("{} by {keys}{only}", names.collect::<Vec<_>>().join(", "))
             })
             .collect();
         return Err(Problem::new(
@@ -128,11 +189,26 @@ fn find<'p>(plan: &'p Plan, query: &Query) -> Result<(&'p Grouping, usize), Prob
     Ok((grouping, position(grouping).expect("the grouping fits")))
 }
 
-fn show(query: &Query, group: &Group, position: usize, scratch: &mut Quantiles) -> Value {
+fn named(query: &Query, group: &Group) -> Map<String, Value> {
     let label = |label: &String| if label.is_empty() { Value::Null } else { json!(label) };
-    let labels: Map<String, Value> = std::iter::once(("environment".to_owned(), json!(group.environment)))
-        .chain(query.group_by.iter().zip(&group.labels).map(|(key, text)| (key.to_string(), label(text))))
-        .collect();
+    let labels = query.group_by.iter().zip(&group.labels).map(|(key, text)| (key.to_string(), label(text)));
+    std::iter::once(("environment".to_owned(), json!(group.environment))).chain(labels).collect()
+}
+
+/// A judge's rate of fails, as an estimate for all calls.
+fn estimated(query: &Query, group: &Group, position: usize, believed: Option<&Believed>) -> Value {
+    let ratio = group.cell.ratios[position];
+    let raw = believed.map(|believed| believed.raw);
+    json!({
+        "group": named(query, group), "numerator": ratio.holds, "denominator": ratio.applies, "value": raw.map(|raw| raw.value),
+        "low": raw.map(|raw| raw.low), "high": raw.map(|raw| raw.high), "effective": believed.map(|believed| believed.effective),
+        "corrected": believed.and_then(|believed| believed.corrected), "uncorrected": believed.and_then(|believed| believed.uncorrected.as_ref()),
+        "expected": null,
+    })
+}
+
+fn show(query: &Query, group: &Group, position: usize, scratch: &mut Quantiles) -> Value {
+    let labels = named(query, group);
     match &query.wanted {
         Wanted::Signal(_) => {
             let ratio = group.cell.ratios[position];

@@ -20,21 +20,23 @@ use super::cache::{self, Cache, Known};
 use super::client::{Client, Failure};
 use super::event;
 use super::line::{End, Job, Line, Next, Refused, Then};
+use super::pace::Pace;
 use super::payload::Payloads;
 use super::ready::{Ready, cost_max, together};
+use super::replies;
 use super::round::Came;
 use super::secret::Secret;
 use super::spend::{Reserved, Spend};
 use super::{Asked, Said};
 use crate::error::Fault;
 use crate::outbox::now;
-use crate::store::Store;
+use crate::store::{Store, by_hand};
 use evaluators::judge::{Nonce, Request};
 use model::verdict::{JudgeRequest, Outcome, Skip};
 use model::{Timestamp, Verdict};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 use tracing::{error, info, warn};
 
@@ -128,8 +130,10 @@ impl Desk {
             match client {
                 Err(fault) => faults.push(fault),
                 Ok(client) => {
-                    let mine = spent.iter().filter(|(judge, ..)| judge == ready.name()).map(|(_, hour, nano)| (*hour, *nano));
-                    lines.push(Line::new(ready.config.concurrency, ready.config.retries, Spend::new(ready.caps, mine)));
+                    let mut spend = Spend::new(ready.caps, of(&spent, ready.name()));
+                    spend.beside(of(&spent, &by_hand(ready.name())));
+                    let pace = Pace::new(ready.config.sampling.per_minute);
+                    lines.push(Line::new(ready.config.concurrency, ready.config.retries, pace, spend));
                     seats.push(Arc::new(Seat { ready, client }));
                 }
             }
@@ -352,7 +356,7 @@ impl Desk {
                 let failure = Failure { why: fault.what().to_owned(), may_pass: false, after: None, may_cost: false };
                 return Step::Asked { seat, job, prepared, reserved, spent: 0, failure: Some(failure) };
             }
-            let (spent, failure) = ask(&at, &mut job, &prepared).await;
+            let (spent, failure) = replies::ask(&at.ready, &at.client, &mut job.round, &prepared.request, &prepared.nonce).await;
             Step::Asked { seat, job, prepared, reserved, spent, failure }
         });
     }
@@ -396,8 +400,16 @@ impl Desk {
         self.out.push_back((job.id.clone(), said));
     }
 
-    /// Brings the store's sums up to date where nothing is under way that could raise them.
+    /// Brings the store's sums up to date where nothing is under way that could raise them, and hears what was spent by hand.
     async fn keep(&mut self) {
+        let today = now();
+        match self.store.ask(move |db| db.spent(today)).await {
+            Ok(spent) => {
+                let lines = self.seats.iter().zip(&mut self.lines);
+                lines.for_each(|(seat, line)| line.spend.beside(of(&spent, &by_hand(seat.ready.name()))));
+            }
+            Err(fault) => error!(problem = %fault.what(), "what was spent by hand cannot be read"),
+        }
         for (seat, line) in self.seats.iter().zip(&mut self.lines) {
             if line.under_way() > 0 {
                 continue;
@@ -432,6 +444,11 @@ impl Desk {
     }
 }
 
+/// A row's hours and nano-dollars, of all that the store has of a day.
+fn of(spent: &[(String, Timestamp, u64)], row: &str) -> Vec<(Timestamp, u64)> {
+    spent.iter().filter(|(judge, ..)| judge == row).map(|(_, hour, nano)| (*hour, *nano)).collect()
+}
+
 /// The call, read back and put into the judge's prompt; or why it cannot be.
 async fn prepare(ready: &Ready, payloads: &Payloads, secret: &Secret, job: &Job) -> Result<Box<Prepared>, (Outcome, String)> {
     let skip = |skip, why: &str| (Outcome::Skipped(skip), why.to_owned());
@@ -452,33 +469,6 @@ async fn prepare(ready: &Ready, payloads: &Payloads, secret: &Secret, job: &Job)
     let request = ready.sent(request, &nonce);
     let key = cache::key(secret, ready.sampled.fingerprint, &request, &nonce);
     Ok(Box::new(Prepared { call: call.id.into_owned(), request, nonce, key }))
-}
-
-/// Asks for the replies that are missing, one after the other, until one does not come. Returns what that cost, and why no more came.
-async fn ask(seat: &Seat, job: &mut Job, prepared: &Prepared) -> (u64, Option<Failure>) {
-    let Seat { ready, client } = seat;
-    let (mut spent, before) = (0u64, job.round.replies);
-    for model in ready.round().skip(before) {
-        let began = Instant::now();
-        let reply = client.ask(&model.name, &prepared.request, ready.config.temperature, ready.config.timeout).await;
-        // An answer that does not say what it cost may have cost the most.
-        let most = cost_max(model, &prepared.request);
-        let cost = match &reply {
-            Ok(reply) => reply.tokens.map_or(most, |(input, output)| model.price.map_or(0, |price| price.nano_usd(input, output))),
-            Err(failure) if failure.may_cost => most,
-            Err(_) => 0,
-        };
-        if cost > most && model.price.is_some() {
-            warn!(judge = %ready.name(), model = %model.name, "a reply cost more than was asked for: the endpoint does not keep to max_output_tokens");
-        }
-        spent = spent.saturating_add(cost);
-        job.round.took(began.elapsed().as_millis() as u64, cost);
-        match reply {
-            Ok(reply) => job.round.replied(&ready.judge, &reply, &prepared.nonce),
-            Err(failure) => return (spent, Some(failure)),
-        }
-    }
-    (spent, None)
 }
 
 fn said(job: &Job, outcome: Outcome, score: Option<f64>, mut why: String, now: Timestamp) -> Said {

@@ -6,6 +6,7 @@
 use super::backoff::{ASKED_MAX, pause};
 use super::breaker::{Admission, Breaker};
 use super::client::Failure;
+use super::pace::Pace;
 use super::round::Round;
 use super::spend::{Exceeded, Reserved, Spend};
 use model::verdict::{JudgeRequest, Skip};
@@ -43,6 +44,7 @@ pub struct Line {
     under_way: usize,
     concurrency: usize,
     retries: u32,
+    pace: Pace,
     breaker: Breaker,
     /// The endpoint asked to be left alone until then.
     held_until: Option<Timestamp>,
@@ -89,13 +91,14 @@ impl Job {
 }
 
 impl Line {
-    pub fn new(concurrency: usize, retries: u32, spend: Spend) -> Self {
+    pub fn new(concurrency: usize, retries: u32, pace: Pace, spend: Spend) -> Self {
         Self {
             waiting: VecDeque::new(),
             again: BTreeMap::new(),
             under_way: 0,
             concurrency,
             retries,
+            pace,
             breaker: Breaker::default(),
             held_until: None,
             spend,
@@ -107,6 +110,7 @@ impl Line {
         if self.waiting.len() >= WAITING_MAX {
             return Some(job);
         }
+        self.pace.heard(&job.request.environment);
         self.waiting.push_back(job);
         None
     }
@@ -132,16 +136,19 @@ impl Line {
         if job.expires() <= now {
             return Next::Skip(job, Skip::Expired);
         }
+        let paced = self.pace.wait(now).filter(|_| may_begin);
+        let may_begin = may_begin && paced.is_none();
         let admission = if may_begin || self.breaker.rests_at(now) { self.breaker.admit(now) } else { Admission::Wait };
         match admission {
             Admission::Resting => Next::Skip(job, Skip::Resting),
             Admission::Wait => {
                 let expires = job.expires();
                 self.waiting.push_front(job);
-                Next::Nothing(Some(due.map_or(expires, |due| due.min(expires))))
+                Next::Nothing([due, paced].into_iter().flatten().chain([expires]).min())
             }
             Admission::Yes | Admission::AsProbe => {
                 job.probe = admission == Admission::AsProbe;
+                self.pace.begun();
                 self.under_way += 1;
                 Next::Begin(job)
             }
@@ -228,7 +235,7 @@ mod tests {
     }
 
     fn line(concurrency: usize, retries: u32) -> Line {
-        Line::new(concurrency, retries, Spend::new(Caps::default(), []))
+        Line::new(concurrency, retries, Pace::new(6_000), Spend::new(Caps::default(), []))
     }
 
     /// What is next in a word.
@@ -254,6 +261,17 @@ mod tests {
         assert_eq!([0, 0, 0].map(|now| said(line.next(at(now)))), ["begin 1", "begin 2", "nothing"]);
         line.ended(at(1), false, End::Answered);
         assert_eq!(said(line.next(at(1))), "begin 3");
+    }
+
+    #[test]
+    fn calls_that_come_at_once_begin_one_after_the_other_at_the_judges_pace() {
+        let mut line = Line::new(4, 0, Pace::new(30), Spend::new(Caps::default(), []));
+        for sequence in 1..=3 {
+            assert!(line.push(job(sequence, 0)).is_none());
+        }
+        assert_eq!(said(line.next(at(0))), "begin 1");
+        assert!(matches!(line.next(at(0)), Next::Nothing(Some(until)) if until == at(2)));
+        assert_eq!([1, 2, 3, 4].map(|now| said(line.next(at(now)))), ["nothing", "begin 2", "nothing", "begin 3"]);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Spend {
     open: u64,
     /// By the start of the hour: what is spent or reserved, and what is written of it. A day's worth.
     hours: BTreeMap<Timestamp, Sum>,
+    /// What others spend for the same judge, who keep their own sums: counted against the caps, and never written here.
+    beside: BTreeMap<Timestamp, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +66,12 @@ impl Spend {
     /// `hours`: what the store has, by the start of the hour.
     pub fn new(caps: Caps, hours: impl IntoIterator<Item = (Timestamp, u64)>) -> Self {
         let sum = |(hour, written)| (hour, Sum { spent: written, written });
-        Self { caps, open: 0, hours: hours.into_iter().map(sum).collect() }
+        Self { caps, open: 0, hours: hours.into_iter().map(sum).collect(), beside: BTreeMap::new() }
+    }
+
+    /// What others have spent since the day began, by the start of the hour, as far as is known.
+    pub fn beside(&mut self, hours: impl IntoIterator<Item = (Timestamp, u64)>) {
+        self.beside = hours.into_iter().collect();
     }
 
     /// Takes `nano_usd` from what may still be spent.
@@ -117,13 +124,16 @@ impl Spend {
             .collect()
     }
 
-    /// Nano-dollars spent or reserved in the hour of `now`.
+    /// Nano-dollars spent or reserved in the hour of `now`, by whomever.
     pub fn of_hour(&self, now: Timestamp) -> u64 {
-        self.hours.get(&now.floor(HOUR)).map_or(0, |sum| sum.spent)
+        let hour = now.floor(HOUR);
+        self.hours.get(&hour).map_or(0, |sum| sum.spent) + self.beside.get(&hour).copied().unwrap_or(0)
     }
 
     pub fn of_day(&self, now: Timestamp) -> u64 {
-        self.hours.range(now.floor(DAY)..).map(|(_, sum)| sum.spent).sum()
+        let day = now.floor(DAY);
+        let own: u64 = self.hours.range(day..).map(|(_, sum)| sum.spent).sum();
+        own + self.beside.range(day..).map(|(_, spent)| spent).sum::<u64>()
     }
 
     /// Nano-dollars that may still be spent in the hour of `now`; `None`: as much as it takes.
@@ -169,6 +179,18 @@ mod tests {
         assert_eq!(spend.reserve(now, 1), Err(Exceeded { of: "day", may_fit: false }));
         assert_eq!(spend.left(now), Some(0));
         spend.reserve(at("2026-11-23T00:00:00Z"), 100).expect("another day");
+    }
+
+    #[test]
+    fn what_others_spend_counts_against_the_caps_and_is_theirs_to_write() {
+        let now = at("2026-11-22T10:59:59Z");
+        let mut spend = Spend::new(caps(100, 1000), [(now.floor(HOUR), 30)]);
+        spend.beside([(now.floor(HOUR), 40)]);
+        assert_eq!(spend.reserve(now, 31), Err(Exceeded { of: "hour", may_fit: false }));
+        let reserved = spend.reserve(now, 30).expect("it fits");
+        assert_eq!((spend.left(now), reserved.to_write), (Some(0), Some((now.floor(HOUR), 62))));
+        spend.beside([]);
+        assert_eq!(spend.left(now), Some(40));
     }
 
     #[test]

@@ -268,7 +268,10 @@ basics, shipped
   off: retry-rate, invalid-json-rate, schema-violations, errors, truncation, refusals, empty-answers, latency, volume, cost
 
 memory-layer, shipped: off; rules.library can name it, or rules of it
-  off: retrieval-misses, retrieval-relevance, retrieval-latency, retrieval-cost, retrieval-failures, synthesis-context, synthesis-latency, synthesis-cost, extraction-schema, extraction-duplicates, extraction-write-latency, extraction-write-failures, orchestration-latency, orchestration-routing, orchestration-fallbacks, orchestration-rate-limits, orchestration-model-cost, user-cost
+  off: retrieval-misses, retrieval-relevance, retrieval-judged, retrieval-latency, retrieval-cost, retrieval-failures, synthesis-quality, synthesis-groundedness, synthesis-consistency, synthesis-context, synthesis-latency, synthesis-cost, extraction-precision, extraction-schema, extraction-duplicates, extraction-write-latency, extraction-write-failures, orchestration-latency, orchestration-routing, orchestration-fallbacks, orchestration-rate-limits, orchestration-model-cost, user-cost
+
+judges, shipped: off; rules.library can name it, or rules of it
+  off: judge-errors, judge-unreadable, judge-latency, judge-skips, judge-spend, judge-flat-scores
 
 your own
   slow-answers  warning
@@ -323,7 +326,7 @@ hint: check schemas.*.file
     assert!(said.code == 1 && said.text.starts_with("cannot compile schema `facts` at /type: "), "{said:?}");
     let said = Folder::new(&[]).run("check --set rules.library=[\"basic\"]", "").await;
     let expected =
-        "rules.library: cannot find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, fallback-rate, ";
+        "rules.library: cannot find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, judges, fallback-rate, ";
     assert!(said.code == 1 && said.text.starts_with(expected), "{said:?}");
 }
 

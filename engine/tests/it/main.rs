@@ -2,6 +2,7 @@
 
 mod api;
 mod backtest;
+mod calibrating;
 mod cli;
 mod counts;
 mod crash;
