@@ -36,7 +36,7 @@ fn main() {
         let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Constants::new()).rules;
         let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
         let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
-        let inspector = Inspector { plan: plan.clone(), rules, evaluators };
+        let inspector = Inspector::new(plan.clone(), rules, evaluators);
         let scan = median(rounds, || {
             for envelope in &envelopes {
                 let scanned: serde::de::IgnoredAny = serde_json::from_slice(&envelope.payload).expect("generated logs are JSON");

@@ -86,7 +86,7 @@ fn loaded(texts: &[String]) -> RuleSet {
 fn inspector(rules: RuleSet) -> Inspector {
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
-    Inspector { plan, rules, evaluators }
+    Inspector::new(plan, rules, evaluators)
 }
 
 /// So many rules, each made from its number.
@@ -375,7 +375,7 @@ fn each_ms(engine: &Beside) -> f64 {
     let last = |slot| slot + 1 == inspector.plan.rules.iter().filter_map(|rule| inspector.plan.slot_of(rule)).count();
     let mut views = Vec::new();
     let seconds = turns(3, 1, |_| {
-        inspector.rules.see_where(&call, &mut views, last);
+        inspector.rules.see_where(&call, &mut views, last, |_| {});
         assert!(views.iter().any(|view| view.exhausted), "{}", engine.name);
     });
     spread(seconds.iter().map(|round| round[0] * 1e3))[1]

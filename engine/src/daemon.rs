@@ -28,6 +28,7 @@ use crate::rulebook::Live;
 use crate::source::{Batch, Envelope};
 use crate::store::{Db, Store, day};
 use crate::suspensions::{self, Suspensions};
+use crate::timing::Timings;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use machine::{CheckRequest, Effect, Input, Machine, SliceBlock};
@@ -36,8 +37,8 @@ use model::verdict::JudgeRequest;
 use model::window::Checked;
 use model::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -52,8 +53,8 @@ const SNAPSHOT_SHARE: u32 = 50;
 const SNAPSHOT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
 /// Verdicts journaled together, so that a hundred cost the disk no more than one.
 const SAID_MAX: usize = 256;
-/// Between journalings of fewer verdicts than that: each waits for the disk, and counting with it.
-const SAID_EVERY: Duration = Duration::from_millis(250);
+/// Between journalings of fewer verdicts than that: each waits for the disk, and counting with it. What judges say is evidence for an hour, not for a second.
+const SAID_EVERY: Duration = Duration::from_secs(1);
 /// How often elapsed time, snapshots and rolling up are looked at.
 const BEAT: Duration = Duration::from_millis(500);
 /// How often slices are rolled up and the old forgotten.
@@ -184,6 +185,19 @@ pub struct Pulse {
     pub last_stamp: AtomicU64,
     /// Messages in the stream behind the last one read.
     pub pending: AtomicU64,
+    /// What the functions of the rules that run now take.
+    pub timings: Mutex<Arc<Timings>>,
+}
+
+impl Pulse {
+    /// Of the rules that run now.
+    pub fn timings(&self) -> Arc<Timings> {
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn follow(&self, inspector: &Inspector) {
+        *self.timings.lock().unwrap_or_else(PoisonError::into_inner) = inspector.timings.clone();
+    }
 }
 
 pub fn reader() -> (Reader, mpsc::Receiver<Question>) {
@@ -259,6 +273,7 @@ impl Daemon {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut saving = Saving::new(self.machine.position());
         let mut draining = false;
+        self.pulse.follow(&self.inspector);
         let effects = std::mem::take(&mut self.first_effects);
         self.carry_out(effects, &[], &BTreeMap::new(), &mut checking).await?;
         if self.adopted && self.new_stream.is_none() {
@@ -487,6 +502,7 @@ impl Daemon {
         self.to_ask.clear();
         self.machine.adopt(rules.inspector.plan.clone(), sealed, &mut effects);
         self.inspector = rules.inspector;
+        self.pulse.follow(&self.inspector);
         self.carry_out(effects, &[], &BTreeMap::new(), checking).await?;
         if self.crash == Some(Crash::BetweenSnapshots) {
             warn!("crash test: aborting before the snapshot under the new rules");
@@ -581,8 +597,10 @@ impl Daemon {
     fn check(&self, request: CheckRequest) -> JoinHandle<(CheckRequest, Vec<Checked>)> {
         let inspector = self.inspector.clone();
         tokio::task::spawn_blocking(move || {
-            debug_assert!(matches!(inspector.plan.rules[request.rule].decides, Decides::Check(_)));
+            let Decides::Check(slot) = inspector.plan.rules[request.rule].decides else { unreachable!("the machine asks rules with a check alone") };
+            let began = Instant::now();
             let results = inspector.rules.check_all(request.rule, &request.groups);
+            inspector.timings.checked(slot, request.groups.len(), began.elapsed());
             (request, results)
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::source::Envelope;
 use crate::suspensions::Suspensions;
+use crate::timing::{TIMED_EVERY, Timings};
 use evaluators::Evaluators;
 use model::fold::{Fold, Folder, Inspected, ScriptView, event_time};
 use model::measure::Measure;
@@ -10,6 +11,9 @@ use model::signal::{Signals, signals};
 use model::{CallLog, Timestamp};
 use rules::RuleSet;
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that looking at a call needs; shared by the threads that fold.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub struct Inspector {
     pub plan: Plan,
     pub rules: RuleSet,
     pub evaluators: Evaluators,
+    pub timings: Arc<Timings>,
 }
 
 /// A folded batch, and what is wrong with its malformed logs in words.
@@ -28,6 +33,11 @@ pub struct Folded {
 }
 
 impl Inspector {
+    pub fn new(plan: Plan, rules: RuleSet, evaluators: Evaluators) -> Self {
+        let timings = Arc::new(Timings::of(&plan));
+        Self { plan, rules, evaluators, timings }
+    }
+
     /// Reads, judges and sums the batch. Scripts that are suspended for a call are not run on it.
     pub fn fold(&self, envelopes: &[Envelope], suspensions: &Suspensions) -> Folded {
         let mut folder = Folder::new(&self.plan);
@@ -61,7 +71,16 @@ impl Inspector {
     ) {
         let (environment, time) = (call.environment.as_ref(), event_time(call, stamp));
         let runs = |slot| suspensions.run(slot, environment, sequence, time) && folder.runs(slot, environment, sequence, time);
-        self.rules.see_where(call, views, runs);
+        if sequence.is_multiple_of(TIMED_EVERY) {
+            let began = Cell::new(Instant::now());
+            let timed = |slot| {
+                began.set(Instant::now());
+                runs(slot)
+            };
+            self.rules.see_where(call, views, timed, |slot| self.timings.saw(slot, began.get().elapsed()));
+        } else {
+            self.rules.see_where(call, views, runs, |_| {});
+        }
     }
 
     /// What is known of a call whatever the rules are. What it violates becomes a label of the call, which scripts and groups then see.

@@ -6,6 +6,7 @@
 pub mod backtest;
 pub mod cli;
 pub mod config;
+
 pub mod daemon;
 pub mod deadletter;
 pub mod error;
@@ -29,3 +30,4 @@ pub mod standing;
 pub mod start;
 pub mod store;
 pub mod suspensions;
+pub mod timing;

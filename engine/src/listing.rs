@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: how far each group is from an alarm, which is [`crate::standing`]'s, and the rules' own language.
 
+use crate::timing::Timing;
 use machine::RuleStanding;
 use model::plan::{Decides, Rule, Severity, Statistic, Watch};
 use model::{FalseAlarms, Timestamp};
@@ -48,6 +49,8 @@ pub struct Health {
     /// Scripts of it that are not run at the moment.
     #[serde(default)]
     pub suspended: Vec<SuspendedScript>,
+    #[serde(default)]
+    pub timing: Timing,
     pub environments: Vec<Looked>,
 }
 

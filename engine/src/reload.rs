@@ -178,7 +178,7 @@ impl Watching {
         let changed = names(&|name, text| self.running.get(name).is_some_and(|was| was != text), &running);
         let differs = choice.live != self.live;
         if differs {
-            let inspector = Arc::new(Inspector { plan, rules: choice.rules.clone(), evaluators: self.evaluators.clone() });
+            let inspector = Arc::new(Inspector::new(plan, choice.rules.clone(), self.evaluators.clone()));
             self.reader.reload(Rules { inspector, live: choice.live.clone() }).await?;
         }
         let outcome = Outcome::of(differs, !choice.problems.is_empty());

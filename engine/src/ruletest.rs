@@ -160,7 +160,7 @@ fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Opti
     let plan = start::plan(config, &loaded.rules)?;
     let judges = judges(&plan);
     let plan = plan.judged_by(judges);
-    let inspector = Arc::new(Inspector { plan, rules: loaded.rules, evaluators: start::load_evaluators(config)? });
+    let inspector = Arc::new(Inspector::new(plan, loaded.rules, start::load_evaluators(config)?));
     let mut kept = match Snapshots::read(path) {
         Ok(kept) => kept,
         Err(problem) => {

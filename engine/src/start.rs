@@ -262,7 +262,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let (judging, desk, board) = open_desk(judges, &store, payloads, connection.clone()).await?;
     let daemon = Daemon {
         machine,
-        inspector: Arc::new(Inspector { plan, rules: chosen.rules, evaluators }),
+        inspector: Arc::new(Inspector::new(plan, chosen.rules, evaluators)),
         store: store.clone(),
         routes,
         journal,

@@ -60,7 +60,7 @@ fn inspector(texts: &[String]) -> Arc<Inspector> {
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), loaded.rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
-    Arc::new(Inspector { plan, rules: loaded.rules, evaluators })
+    Arc::new(Inspector::new(plan, loaded.rules, evaluators))
 }
 
 fn run(texts: &[String]) -> Ran {

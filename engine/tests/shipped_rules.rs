@@ -21,7 +21,7 @@ fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
     let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Constants::new()).rules;
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
-    let mut replay = Replay::new(Arc::new(Inspector { plan, rules, evaluators }));
+    let mut replay = Replay::new(Arc::new(Inspector::new(plan, rules, evaluators)));
     let mut told = Vec::new();
     let end = traffic.start_ms + hours * HOUR_MS;
     let mut calls = traffic.calls().take_while(|call| call.time_ms < end).zip(1u64..).peekable();

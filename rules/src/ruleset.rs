@@ -112,11 +112,11 @@ impl RuleSet {
     /// Cost: nothing when no function sees calls, and nothing for the rules whose filter does not take the call but a lookup for all of them; the
     /// call is shown to scripts once for all of them.
     pub fn see(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>) {
-        self.see_where(call, views, |_| true);
+        self.see_where(call, views, |_| true, |_| {});
     }
 
-    /// The same, for the scripts in the slots that `runs` says.
-    pub fn see_where(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>, runs: impl Fn(usize) -> bool) {
+    /// The same, for the scripts in the slots that `runs` says; each is told to `ran` when it has run, straight after.
+    pub fn see_where(&self, call: &CallLog<'_>, views: &mut Vec<ScriptView>, runs: impl Fn(usize) -> bool, ran: impl Fn(usize)) {
         views.clear();
         if self.0.seeing.is_empty() {
             return;
@@ -131,6 +131,7 @@ impl RuleSet {
                 let log = log.get_or_insert_with(|| Log::of(call, self.0.mentioned));
                 let failed = |failure: Failure| ScriptView { failed: true, exhausted: failure.refusal.exhausted, ..ScriptView::default() };
                 let view = rule.view(call, log, &mut verdicts).unwrap_or_else(failed);
+                ran(slot);
                 views.push(ScriptView { slot, ..view });
             }
         }

@@ -101,7 +101,7 @@ impl World {
             let candidate = |(at, draw): (usize, u64)| {
                 // Which kind a call is of is known by its number.
                 let sequence = (self.sequence + 1 + at as u64) * 16 + kind as u64;
-                Candidate { draw, sequence, groups: vec![(1, vec![stream.label.to_owned()])] }
+                Candidate { draw, sequence, groups: [(1, vec![stream.label.to_owned()])].into() }
             };
             let candidates = candidates.into_iter().enumerate().map(candidate).collect();
             let offer = Offer { judge: 0, always: false, labels: labels.clone(), calls, candidates };

@@ -218,9 +218,9 @@ impl Environment {
 
     fn opine(&mut self, plan: &Plan, verdict: &Verdict, waiting: Waiting, slice: Timestamp, ledger: &mut Ledger) {
         ledger.judged_one(&verdict.judge, verdict.outcome, verdict.cost_nano_usd);
-        for (grouping, labels) in waiting.groups {
-            let cell = Cell::of_verdict(&plan.groupings[usize::from(grouping)], verdict, waiting.inclusion);
-            self.count(plan, grouping, slice, labels, cell, ledger);
+        for (grouping, labels) in waiting.groups.iter() {
+            let cell = Cell::of_verdict(&plan.groupings[usize::from(*grouping)], verdict, waiting.inclusion);
+            self.count(plan, *grouping, slice, labels.clone(), cell, ledger);
         }
     }
 

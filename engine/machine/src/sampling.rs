@@ -10,7 +10,7 @@
 //! Deliberately absent: asking, and what it costs. Those are the engine's.
 
 use crate::machine::OTHER;
-use model::fold::{Candidate, Offer};
+use model::fold::{Candidate, Counted, Offer};
 use model::plan::TICK;
 use model::verdict::{Inclusion, Judge, Sampling};
 use model::{Labels, Timestamp};
@@ -65,8 +65,7 @@ pub(crate) struct Waiting {
     pub inclusion: Inclusion,
     /// End of the tick in which it was chosen.
     pub at: Timestamp,
-    /// Where its verdict will count.
-    pub groups: Vec<(u16, Labels)>,
+    pub groups: Counted,
 }
 
 /// How a judge's sample is spread, for people.
@@ -102,7 +101,7 @@ impl Sampler {
     }
 
     /// Closes tick number `tick` and says which of its calls are chosen, by sequence.
-    pub fn close(&mut self, judge: &Judge, tick: u32) -> Vec<(u64, Inclusion, Vec<(u16, Labels)>)> {
+    pub fn close(&mut self, judge: &Judge, tick: u32) -> Vec<(u64, Inclusion, Counted)> {
         if self.open.is_empty() {
             return Vec::new();
         }
@@ -192,7 +191,7 @@ impl Sampler {
         let waited = self.waiting.len();
         self.waiting.retain(|_, waiting| {
             // A verdict counts wherever it was to count, or not at all. One that no rule asks about counts in the ledger alone.
-            let moved: Option<Vec<_>> = std::mem::take(&mut waiting.groups).into_iter().map(|(at, labels)| Some((to(at)?, labels))).collect();
+            let moved: Option<Counted> = waiting.groups.iter().map(|(at, labels)| Some((to(*at)?, labels.clone()))).collect();
             let kept = same_judge && moved.is_some();
             waiting.groups = moved.unwrap_or_default();
             kept
@@ -266,7 +265,7 @@ mod tests {
             for (group, (label, calls)) in traffic.iter().enumerate() {
                 for _ in 0..*calls {
                     sequence += 1;
-                    let candidate = Candidate { draw: draw_of(sequence), sequence, groups: vec![(group as u16, Vec::new())] };
+                    let candidate = Candidate { draw: draw_of(sequence), sequence, groups: [(group as u16, Vec::new())].into() };
                     let labels = vec![(*label).to_owned()];
                     let mut offer = Offer { judge: 0, always: *label == "always", labels, calls: 1, candidates: Vec::new() };
                     offer.merge(Offer { candidates: vec![candidate], calls: 0, ..offer.clone() }, most);
@@ -331,7 +330,7 @@ mod tests {
     fn further_groups_are_one() {
         let (judge, mut sampler) = (judge(Sampling::default()), Sampler::default());
         for label in 0..3 * GROUPS_MAX {
-            let candidate = Candidate { draw: 5, sequence: label as u64 + 1, groups: Vec::new() };
+            let candidate = Candidate { draw: 5, sequence: label as u64 + 1, groups: [].into() };
             let offer = Offer { judge: 0, always: false, labels: vec![label.to_string()], calls: 1, candidates: vec![candidate] };
             sampler.offer(&judge, offer);
         }

@@ -18,12 +18,16 @@ use crate::verdict::{Inclusion, Judge, Verdict, draw};
 use crate::wire::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// How far a call's time may lie ahead of the server's stamp before it is pulled back: clocks of honest senders differ by less.
 pub const FUTURE_MAX: Span = Span::from_secs(5);
 
 /// Example calls kept per signal, group and slice: enough for an alert to name a few.
 const EXAMPLES_MAX: usize = 2;
+
+/// Sets of labels that are shared in one batch: where runs or users are labels, nearly every call has its own, and keeping them gains nothing.
+const COUNTED_MAX: usize = 1024;
 
 /// What the stateless half found out about one call.
 #[derive(Debug)]
@@ -141,28 +145,19 @@ pub struct Offer {
 pub struct Candidate {
     pub draw: u64,
     pub sequence: u64,
-    /// Where its verdict will count: groupings of the plan, and its labels there.
-    pub groups: Vec<(u16, Labels)>,
+    pub groups: Counted,
 }
+
+/// Where a verdict will count: groupings of the plan, and its labels there. Shared by the calls that are alike, as most are.
+pub type Counted = Arc<[(u16, Labels)]>;
 
 impl Offer {
     /// Adds those of another part of the same tick. `most`: [`crate::verdict::Sampling::most_per_tick`] of the judge.
     pub fn merge(&mut self, other: Self, most: usize) {
         self.calls += other.calls;
-        for candidate in other.candidates {
-            if self.has_room(candidate.draw, candidate.sequence, most) {
-                self.insert(candidate, most);
-            }
-        }
-    }
-
-    fn has_room(&self, draw: u64, sequence: u64, most: usize) -> bool {
-        self.candidates.len() <= most || self.candidates.last().is_some_and(|last| (draw, sequence) < (last.draw, last.sequence))
-    }
-
-    fn insert(&mut self, candidate: Candidate, most: usize) {
-        let at = self.candidates.partition_point(|known| (known.draw, known.sequence) < (candidate.draw, candidate.sequence));
-        self.candidates.insert(at, candidate);
+        self.candidates.extend(other.candidates);
+        // Two sorted runs: sorting merges them.
+        self.candidates.sort();
         self.candidates.truncate(most + 1);
     }
 }
@@ -287,6 +282,13 @@ pub fn event_time(call: &CallLog<'_>, stamp: Timestamp) -> Timestamp {
     call.time.min(stamp + FUTURE_MAX)
 }
 
+/// An offer that is being gathered: where it is, and the largest draw, with its sequence, that it still takes.
+#[derive(Debug)]
+struct Offering {
+    at: usize,
+    last: (u64, u64),
+}
+
 /// Folds calls one at a time, in stream order.
 #[derive(Debug)]
 pub struct Folder<'p> {
@@ -304,7 +306,9 @@ pub struct Folder<'p> {
     /// For each environment: bytes of (tick, grouping, slice, labels) → where its cell is.
     index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
     /// For each environment: bytes of (tick, judge, always, labels) → where its offer is.
-    offered: Vec<HashMap<Box<[u8]>, u32>>,
+    offered: Vec<HashMap<Box<[u8]>, Offering>>,
+    /// Bytes of (judge, labels of every grouping of verdicts) → where verdicts on such calls count.
+    counted: HashMap<Box<[u8]>, Counted>,
     scratch: Vec<u8>,
     /// A script has used up its budget in this batch.
     exhausted: bool,
@@ -325,6 +329,7 @@ impl<'p> Folder<'p> {
             fold: Fold::default(),
             index: Vec::new(),
             offered: Vec::new(),
+            counted: HashMap::new(),
             scratch: Vec::with_capacity(128),
             exhausted: false,
         }
@@ -427,8 +432,8 @@ impl<'p> Folder<'p> {
         }
     }
 
-    /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison; the few calls with the
-    /// smallest draws are kept.
+    /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison, and another lookup for
+    /// the few calls with the smallest draws so far, which are kept.
     fn offer(&mut self, at: usize, sequence: u64, call: &Inspected<'_, '_>) {
         self.judges.of(call.call, &mut self.taken);
         let mut drawn = None;
@@ -450,26 +455,60 @@ impl<'p> Folder<'p> {
                 self.scratch.extend_from_slice(&(label.len() as u16).to_le_bytes());
                 self.scratch.extend_from_slice(label.as_bytes());
             }
-            let offer = match self.offered[at].get(self.scratch.as_slice()) {
-                Some(offer) => *offer as usize,
+            let offering = match self.offered[at].get_mut(self.scratch.as_slice()) {
+                Some(offering) => offering,
                 None => {
                     let labels = judge.sampling.by.iter().map(|key| key.label(call.call).into_owned()).collect();
                     offers.push(Offer { judge: number as u16, always, labels, calls: 0, candidates: Vec::new() });
-                    self.offered[at].insert(self.scratch.as_slice().into(), offers.len() as u32 - 1);
-                    offers.len() - 1
+                    let offering = Offering { at: offers.len() - 1, last: (u64::MAX, u64::MAX) };
+                    self.offered[at].entry(self.scratch.as_slice().into()).or_insert(offering)
                 }
             };
-            let offer = &mut offers[offer];
+            let offer = &mut offers[offering.at];
             offer.calls += 1;
-            let (draw, most) = (*drawn.get_or_insert_with(|| draw(call.call)), judge.sampling.most_per_tick());
-            if offer.has_room(draw, sequence, most) {
-                let groups = self.of_verdicts.iter().filter_map(|at| Some((*at as u16, verdict_labels(self.plan, *at, call.call, judge)?))).collect();
-                offer.insert(Candidate { draw, sequence, groups }, most);
+            let draw = *drawn.get_or_insert_with(|| draw(call.call));
+            if (draw, sequence) >= offering.last {
+                continue;
+            }
+            self.scratch.clear();
+            self.scratch.extend_from_slice(&(number as u16).to_le_bytes());
+            for grouping in &self.of_verdicts {
+                let grouping = &self.plan.groupings[*grouping];
+                let through = grouping.filter.lets_verdict_through(call.call, &judge.name);
+                self.scratch.push(u8::from(through));
+                for key in grouping.keys.iter().filter(|key| through && **key != Key::Judge) {
+                    let label = key.label(call.call);
+                    self.scratch.extend_from_slice(&(label.len() as u16).to_le_bytes());
+                    self.scratch.extend_from_slice(label.as_bytes());
+                }
+            }
+            let groups = match self.counted.get(self.scratch.as_slice()) {
+                Some(known) => known.clone(),
+                None => {
+                    let counts = |at: &usize| Some((*at as u16, verdict_labels(self.plan, *at, call.call, judge)?));
+                    let groups: Counted = self.of_verdicts.iter().filter_map(counts).collect();
+                    if self.counted.len() < COUNTED_MAX {
+                        self.counted.insert(self.scratch.as_slice().into(), groups.clone());
+                    }
+                    groups
+                }
+            };
+            offer.candidates.push(Candidate { draw, sequence, groups });
+            let most = judge.sampling.most_per_tick();
+            if offer.candidates.len() > 2 * most {
+                // The smallest come first, the largest of those kept last; the rest in any order.
+                offer.candidates.select_nth_unstable(most);
+                offer.candidates.truncate(most + 1);
+                offering.last = (offer.candidates[most].draw, offer.candidates[most].sequence);
             }
         }
     }
 
-    pub fn finish(self) -> Fold {
+    pub fn finish(mut self) -> Fold {
+        for offer in self.fold.environments.iter_mut().flat_map(|environment| &mut environment.ticks).flat_map(|tick| &mut tick.offers) {
+            offer.candidates.sort_unstable();
+            offer.candidates.truncate(self.plan.judges[usize::from(offer.judge)].sampling.most_per_tick() + 1);
+        }
         self.fold
     }
 

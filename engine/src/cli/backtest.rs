@@ -175,7 +175,7 @@ fn inspector(config: &Config, path: Option<&Path>) -> Result<Arc<Inspector>, Fau
         return Err(Fault::new(format!("there is no rule in {place}"), "name a .rhai file, or a folder of them"));
     }
     let plan = plan(config, &loaded.rules)?;
-    Ok(Arc::new(Inspector { plan, rules: loaded.rules, evaluators: load_evaluators(config)? }))
+    Ok(Arc::new(Inspector::new(plan, loaded.rules, load_evaluators(config)?)))
 }
 
 fn progress(length: u64) -> ProgressBar {

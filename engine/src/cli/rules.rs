@@ -122,6 +122,9 @@ fn show_rule(listed: &Listed, asked: bool) {
         say("    no calls yet");
     }
     health.environments.iter().for_each(|looked| say(format!("    {}", health_of(looked))));
+    if let Some(timing) = timing(health) {
+        say(format!("    {timing}"));
+    }
     if let Some(failures) = failures(health) {
         say(format!("    {failures}"));
     }
@@ -141,6 +144,14 @@ fn show_rule(listed: &Listed, asked: bool) {
 fn health_of(looked: &Looked) -> String {
     let environment = &looked.standing.environment;
     format!("{environment}: {}; looked at {}", standing::counts(&looked.standing), message::moment(looked.looked_at, None))
+}
+
+/// `its functions take 1.2 µs a call, its check takes 6.1 µs a group and tick`
+fn timing(health: &Health) -> Option<String> {
+    let said = |nanos: Option<f64>, what: &str, each: &str| nanos.map(|nanos| format!("{what} {:.1} µs a {each}", nanos / 1e3));
+    let both = [said(health.timing.call_ns, "its functions take", "call"), said(health.timing.check_ns, "its check takes", "group and tick")];
+    let both: Vec<_> = both.into_iter().flatten().collect();
+    (!both.is_empty()).then(|| both.join(", "))
 }
 
 fn failures(health: &Health) -> Option<String> {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 pub(super) async fn rules(State(app): State<App>) -> Result<Json<Vec<Listed>>, Problem> {
     let files: BTreeMap<_, _> = app.rules.files().into_iter().filter_map(|standing| Some((standing.rule.clone()?, standing))).collect();
+    let timings = app.pulse.timings();
     let listed = app
         .reader
         .ask(move |machine| {
@@ -34,6 +35,7 @@ pub(super) async fn rules(State(app): State<App>) -> Result<Json<Vec<Listed>>, P
                             hint: way_out(suspended.of).to_owned(),
                         })
                         .collect(),
+                    timing: timings.of_slot(plan.slot_of(rule)),
                     environments: mine
                         .filter_map(|standing| Some(Looked { looked_at: *looked.get(standing.environment.as_str())?, standing: standing.clone() }))
                         .collect(),

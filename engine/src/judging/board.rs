@@ -24,12 +24,33 @@ pub struct Shown {
     pub left_usd: Option<f64>,
 }
 
+/// What changes of it.
+pub(super) struct Numbers {
+    pub state: &'static str,
+    pub waiting: usize,
+    pub under_way: usize,
+    pub spent_hour_usd: f64,
+    pub spent_day_usd: f64,
+    pub left_usd: Option<f64>,
+}
+
 #[derive(Debug, Default)]
 pub struct Board(Mutex<Vec<Shown>>);
 
 impl Board {
-    pub(super) fn show(&self, judges: Vec<Shown>) {
+    pub(super) fn open(&self, judges: Vec<Shown>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = judges;
+    }
+
+    /// Brings the numbers of all judges up to date, in their order. Costs no allocation, as the desk does it at every step.
+    pub(super) fn update(&self, numbers: impl Iterator<Item = Numbers>) {
+        for (shown, numbers) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().zip(numbers) {
+            if shown.state != numbers.state {
+                numbers.state.clone_into(&mut shown.state);
+            }
+            (shown.waiting, shown.under_way) = (numbers.waiting, numbers.under_way);
+            (shown.spent_hour_usd, shown.spent_day_usd, shown.left_usd) = (numbers.spent_hour_usd, numbers.spent_day_usd, numbers.left_usd);
+        }
     }
 
     /// By name.

@@ -15,7 +15,7 @@
 //! what waited is asked for again by the machine, and what was asked and not counted is paid twice.
 //! Deliberately absent: who is chosen, and how verdicts count.
 
-use super::board::{Board, Shown};
+use super::board::{Board, Numbers, Shown};
 use super::cache::{self, Cache, Known};
 use super::client::{Client, Failure};
 use super::event;
@@ -159,6 +159,16 @@ impl Desk {
             out: VecDeque::new(),
             said: VecDeque::new(),
         };
+        let shown = desk.seats.iter().map(|seat| Shown {
+            judge: seat.ready.name().to_owned(),
+            description: seat.ready.judge.description().to_owned(),
+            api: seat.ready.config.api.name().to_owned(),
+            endpoint: seat.ready.config.endpoint.clone(),
+            models: seat.ready.models.iter().map(|model| model.name.clone()).collect(),
+            fingerprint: format!("{:016x}", seat.ready.sampled.fingerprint),
+            ..Shown::default()
+        });
+        desk.board.open(shown.collect());
         desk.show();
         Ok((desk, board))
     }
@@ -426,21 +436,14 @@ impl Desk {
     fn show(&self) {
         let now = now();
         let usd = |nano: u64| nano as f64 / 1e9;
-        let shown = self.seats.iter().zip(&self.lines).map(|(seat, line)| Shown {
-            judge: seat.ready.name().to_owned(),
-            description: seat.ready.judge.description().to_owned(),
-            api: seat.ready.config.api.name().to_owned(),
-            endpoint: seat.ready.config.endpoint.clone(),
-            models: seat.ready.models.iter().map(|model| model.name.clone()).collect(),
-            fingerprint: format!("{:016x}", seat.ready.sampled.fingerprint),
-            state: line.breaker().to_owned(),
+        self.board.update(self.lines.iter().map(|line| Numbers {
+            state: line.breaker(),
             waiting: line.waiting(),
             under_way: line.under_way(),
             spent_hour_usd: usd(line.spend.of_hour(now)),
             spent_day_usd: usd(line.spend.of_day(now)),
             left_usd: line.spend.left(now).map(usd),
-        });
-        self.board.show(shown.collect());
+        }));
     }
 }
 
