@@ -40,10 +40,13 @@ const LOG_BYTES: usize = 1800;
 const CALLS_PER_SECOND: f64 = 5000.0;
 /// Of the stages that make up half of the traffic.
 const JUDGES: [&str; 2] = ["extraction-precision", "synthesis-quality"];
-/// Counting with judges, as a share of counting without.
+/// Counting with judges, as a share of counting without: of all pairs of runs, and of those of the worst case. A run of a second and a half varies by a
+/// twentieth or two, so the median of a few pairs does by half of that, and the least of eight such medians lies that much too low.
 const THROUGHPUT_MIN: f64 = 0.95;
-/// The same of a short run: a second of counting varies by a tenth, and the worst of all cases is the one with the worst luck.
-const QUICK_THROUGHPUT_MIN: f64 = 0.85;
+const WORST_MIN: f64 = 0.9;
+/// The same of a short run, whose runs of half a second vary by more than what they are to show: only what is plainly wrong fails it.
+const QUICK_THROUGHPUT_MIN: f64 = 0.8;
+const QUICK_WORST_MIN: f64 = 0.6;
 /// Dollars for a million tokens: an answer of a thousand tokens and two hundred costs 3 cents.
 const PRICE: [(&str, f64); 2] = [("input", 10.0), ("output", 100.0)];
 const TOKENS: (u64, u64) = (1_000, 200);
@@ -97,24 +100,27 @@ async fn main() {
         return;
     }
     let quick = args.iter().any(|arg| arg == "--quick");
-    let (logs, rounds, least) = if quick { (100_000, 3, QUICK_THROUGHPUT_MIN) } else { (300_000, 7, THROUGHPUT_MIN) };
+    let (logs, rounds) = if quick { (100_000, 3) } else { (300_000, 5) };
+    let (least, least_of_worst) = if quick { (QUICK_THROUGHPUT_MIN, QUICK_WORST_MIN) } else { (THROUGHPUT_MIN, WORST_MIN) };
     let payloads = payloads(logs);
     println!("{logs} logs of about {LOG_BYTES} bytes, seed {SEED}, {rounds} rounds, {} judges at 600 calls a minute each", JUDGES.len());
     if quick {
-        println!("--quick: the limit of the throughput is {least}, in a full run {THROUGHPUT_MIN}");
+        println!("--quick: the limits of the throughput are {least} and {least_of_worst}, in a full run {THROUGHPUT_MIN} and {WORST_MIN}");
     }
     let nats = Nats::start().await;
     // Nobody's figure: caches and frequencies settle.
     run(&nats, &payloads, None).await;
     let (mut without, mut with): (Vec<Took>, Vec<Vec<Took>>) = (Vec::new(), CASES.map(|_| Vec::new()).into());
+    let mut ratios: Vec<Vec<f64>> = CASES.map(|_| Vec::new()).into();
     for round in 0..rounds {
         // The order changes from round to round, so that none always profits from what the one before left behind.
         for turn in 0..CASES.len() {
             let which = (turn + round) % CASES.len();
-            if turn % 3 == 0 {
-                without.push(run(&nats, &payloads, None).await);
-            }
-            with[which].push(run(&nats, &payloads, Some(&CASES[which])).await);
+            // A pair, close in time: how fast the machine is changes within minutes.
+            let (bare, judged) = (run(&nats, &payloads, None).await, run(&nats, &payloads, Some(&CASES[which])).await);
+            ratios[which].push(bare.seconds / judged.seconds);
+            without.push(bare);
+            with[which].push(judged);
         }
     }
     let rate = |took: &Took| logs as f64 / took.seconds;
@@ -123,27 +129,32 @@ async fn main() {
         "\n{:<16}{:>10} {:>21}{:>7}{:>15}{:>10}{:>10}",
         "judges", "logs/s", "(slowest … fastest)", "ratio", "CPU s/million", "requests", "verdicts"
     );
-    let bare = spread(&without, rate)[1];
-    let row = |name: &str, all: &[Took]| {
+    let row = |name: &str, all: &[Took], ratio: f64| {
         let ([slowest, median, fastest], all_of) = (spread(all, rate), |figure: fn(&Took) -> u64| spread(all, |took| figure(took) as f64)[1]);
         println!(
-            "{name:<16}{median:>10.0} {:>21}{:>7.3}{:>15.2}{:>10.0}{:>10.0}",
+            "{name:<16}{median:>10.0} {:>21}{ratio:>7.3}{:>15.2}{:>10.0}{:>10.0}",
             format!("({slowest:.0} … {fastest:.0})"),
-            median / bare,
             spread(all, cpu)[1],
             all_of(|took| took.requests),
             all_of(|took| took.verdicts)
         );
-        median / bare
     };
-    row("none", &without);
-    let ratios = CASES.iter().zip(&with).map(|(case, all)| row(case.name, all));
-    let worst = ratios.fold(f64::INFINITY, f64::min);
+    row("none", &without, 1.0);
+    let mut worst = f64::INFINITY;
+    for ((case, all), ratios) in CASES.iter().zip(&with).zip(&ratios) {
+        let ratio = spread(ratios, |ratio| *ratio)[1];
+        row(case.name, all, ratio);
+        worst = worst.min(ratio);
+    }
+    let pooled: Vec<_> = ratios.into_iter().flatten().collect();
+    let [lowest, throughput, highest] = spread(&pooled, |ratio| *ratio);
+    println!("{} pairs: {throughput:.3} ({lowest:.3} … {highest:.3})", pooled.len());
     let runs = || with.iter().flatten();
     let unaccounted: u64 = runs().map(|took| took.unaccounted).sum();
     let over = runs().map(|took| took.over).fold(0.0, f64::max);
     println!();
-    let mut passed = target("judging_throughput_worst", worst, least, worst >= least);
+    let mut passed = target("judging_throughput", throughput, least, throughput >= least);
+    passed &= target("judging_throughput_worst", worst, least_of_worst, worst >= least_of_worst);
     passed &= target("judging_calls_unaccounted", unaccounted as f64, 0.0, unaccounted == 0);
     passed &= target("judging_spend_over_cap", over, 0.0, over == 0.0);
     // Leaving ends no process that was started here.
@@ -157,7 +168,7 @@ fn target(name: &str, figure: f64, limit: f64, passed: bool) -> bool {
 }
 
 /// Least, median and greatest.
-fn spread(all: &[Took], figure: impl Fn(&Took) -> f64) -> [f64; 3] {
+fn spread<T>(all: &[T], figure: impl Fn(&T) -> f64) -> [f64; 3] {
     let mut figures: Vec<_> = all.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]
@@ -205,10 +216,15 @@ async fn run(nats: &Nats, payloads: &[Bytes], case: Option<&Case>) -> Took {
     let before = engine.cpu_seconds();
     let began = Instant::now();
     engine.signal("-CONT").await;
-    while engine.metric("streamgauge_stream_position").await != Some(all as f64) {
+    loop {
+        let position = engine.metric("streamgauge_stream_position").await.unwrap_or(0.0);
+        if position == all as f64 {
+            break;
+        }
         assert!(began.elapsed() < PATIENCE, "the engine does not get to the end of the stream");
-        // Asked rarely: a question costs the engine some of its time.
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // A question costs the engine some of its time, the more the more there is to tell: it is asked often near the end alone.
+        let pause = if position < 0.85 * all as f64 { 100 } else { 5 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     let mut took = Took { seconds: began.elapsed().as_secs_f64(), cpu: engine.cpu_seconds() - before, ..Took::default() };
     assert_eq!(engine.metric("streamgauge_counted_total").await, Some(all as f64), "every log counts");

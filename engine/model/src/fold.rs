@@ -26,9 +26,6 @@ pub const FUTURE_MAX: Span = Span::from_secs(5);
 /// Example calls kept per signal, group and slice: enough for an alert to name a few.
 const EXAMPLES_MAX: usize = 2;
 
-/// Sets of labels that are shared in one batch: where runs or users are labels, nearly every call has its own, and keeping them gains nothing.
-const COUNTED_MAX: usize = 1024;
-
 /// What the stateless half found out about one call.
 #[derive(Debug)]
 pub struct Inspected<'c, 'a> {
@@ -148,7 +145,7 @@ pub struct Candidate {
     pub groups: Counted,
 }
 
-/// Where a verdict will count: groupings of the plan, and its labels there. Shared by the calls that are alike, as most are.
+/// Where a verdict will count: groupings of the plan, and its labels there. Shared by calls that are alike.
 pub type Counted = Arc<[(u16, Labels)]>;
 
 impl Offer {
@@ -287,6 +284,8 @@ pub fn event_time(call: &CallLog<'_>, stamp: Timestamp) -> Timestamp {
 struct Offering {
     at: usize,
     last: (u64, u64),
+    /// Where verdicts on its calls count, if that is the same for all of them.
+    groups: Option<Counted>,
 }
 
 /// Folds calls one at a time, in stream order.
@@ -307,8 +306,8 @@ pub struct Folder<'p> {
     index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
     /// For each environment: bytes of (tick, judge, always, labels) → where its offer is.
     offered: Vec<HashMap<Box<[u8]>, Offering>>,
-    /// Bytes of (judge, labels of every grouping of verdicts) → where verdicts on such calls count.
-    counted: HashMap<Box<[u8]>, Counted>,
+    /// For each judge: calls of one offer are alike in all that says where verdicts on them count.
+    alike: Vec<bool>,
     scratch: Vec<u8>,
     /// A script has used up its budget in this batch.
     exhausted: bool,
@@ -318,7 +317,10 @@ impl<'p> Folder<'p> {
     pub fn new(plan: &'p Plan) -> Self {
         let takers = Takers::new(plan.groupings.iter().map(|grouping| &grouping.filter));
         let violating = (0..plan.groupings.len()).map(|number| plan.ranks_violations(number)).collect();
-        let of_verdicts = plan.groupings.iter().enumerate().filter(|(_, grouping)| grouping.verdicts.is_some()).map(|(at, _)| at).collect();
+        let of_verdicts: Vec<_> = plan.groupings.iter().enumerate().filter(|(_, grouping)| grouping.verdicts.is_some()).map(|(at, _)| at).collect();
+        let keys_of = |at: &usize| plan.groupings[*at].keys.iter().chain(plan.groupings[*at].filter.0.iter().map(|(key, _)| key));
+        let by = |judge: &Judge| of_verdicts.iter().flat_map(keys_of).all(|key| *key == Key::Judge || judge.sampling.by.contains(key));
+        let alike = plan.judges.iter().map(by).collect();
         Self {
             plan,
             takers,
@@ -329,7 +331,7 @@ impl<'p> Folder<'p> {
             fold: Fold::default(),
             index: Vec::new(),
             offered: Vec::new(),
-            counted: HashMap::new(),
+            alike,
             scratch: Vec::with_capacity(128),
             exhausted: false,
         }
@@ -432,8 +434,8 @@ impl<'p> Folder<'p> {
         }
     }
 
-    /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison, and another lookup for
-    /// the few calls with the smallest draws so far, which are kept.
+    /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison; the few calls with the
+    /// smallest draws so far are kept, and cost their labels where verdicts are watched by more than the sample is spread by.
     fn offer(&mut self, at: usize, sequence: u64, call: &Inspected<'_, '_>) {
         self.judges.of(call.call, &mut self.taken);
         let mut drawn = None;
@@ -460,7 +462,7 @@ impl<'p> Folder<'p> {
                 None => {
                     let labels = judge.sampling.by.iter().map(|key| key.label(call.call).into_owned()).collect();
                     offers.push(Offer { judge: number as u16, always, labels, calls: 0, candidates: Vec::new() });
-                    let offering = Offering { at: offers.len() - 1, last: (u64::MAX, u64::MAX) };
+                    let offering = Offering { at: offers.len() - 1, last: (u64::MAX, u64::MAX), groups: None };
                     self.offered[at].entry(self.scratch.as_slice().into()).or_insert(offering)
                 }
             };
@@ -470,29 +472,9 @@ impl<'p> Folder<'p> {
             if (draw, sequence) >= offering.last {
                 continue;
             }
-            self.scratch.clear();
-            self.scratch.extend_from_slice(&(number as u16).to_le_bytes());
-            for grouping in &self.of_verdicts {
-                let grouping = &self.plan.groupings[*grouping];
-                let through = grouping.filter.lets_verdict_through(call.call, &judge.name);
-                self.scratch.push(u8::from(through));
-                for key in grouping.keys.iter().filter(|key| through && **key != Key::Judge) {
-                    let label = key.label(call.call);
-                    self.scratch.extend_from_slice(&(label.len() as u16).to_le_bytes());
-                    self.scratch.extend_from_slice(label.as_bytes());
-                }
-            }
-            let groups = match self.counted.get(self.scratch.as_slice()) {
-                Some(known) => known.clone(),
-                None => {
-                    let counts = |at: &usize| Some((*at as u16, verdict_labels(self.plan, *at, call.call, judge)?));
-                    let groups: Counted = self.of_verdicts.iter().filter_map(counts).collect();
-                    if self.counted.len() < COUNTED_MAX {
-                        self.counted.insert(self.scratch.as_slice().into(), groups.clone());
-                    }
-                    groups
-                }
-            };
+            let counts = |at: &usize| Some((*at as u16, verdict_labels(self.plan, *at, call.call, judge)?));
+            let groups = || self.of_verdicts.iter().filter_map(counts).collect();
+            let groups = if self.alike[number] { offering.groups.get_or_insert_with(groups).clone() } else { groups() };
             offer.candidates.push(Candidate { draw, sequence, groups });
             let most = judge.sampling.most_per_tick();
             if offer.candidates.len() > 2 * most {
