@@ -439,3 +439,37 @@ async fn a_judge_is_checked_and_tried_from_the_command_line() {
         assert!(checked.status.code() == Some(1) && said.contains(expected), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_back_test_hears_what_judges_said_then_and_asks_nobody() {
+    let (nats, judge) = (Nats::start().await, Judge::start().await);
+    let setup = setup(&nats, &judge.url, &[("concurrency", "8")]);
+    let rule = format!(r#"rule(#{{ name: "irrelevant", watch: rate("judge:{JUDGE}", "5m").expect(0.0, 0.1) }});"#);
+    std::fs::write(setup.path("rules/irrelevant.rhai"), rule).expect("the rule is written");
+    let mut told = nats.client().await.subscribe("streamgauge.alerts.>").await.expect("a subscription");
+    let mut publishing = Publishing::new(&nats).await;
+    let engine = setup.start().await;
+    let (mut clock, mut calls) = (Clock(BEGIN_MS), 0);
+    for round in 0..6 {
+        calls += clock.publish(&mut publishing, 20, |number| format!("BAD {}", round * 100 + number)).await as u64;
+        judged(&engine, calls).await;
+    }
+    // The last verdicts count in the tick that these calls close.
+    clock.publish(&mut publishing, 0, fact).await;
+    let fired = tokio::time::timeout(PATIENCE, told.next()).await.expect("the rule fires").expect("the subscription goes on");
+    let fired: Value = serde_json::from_slice(&fired.payload).expect("JSON");
+    assert_eq!((&fired["rule"], &fired["reason"]), (&json!("irrelevant"), &json!("fired")), "{fired}");
+    assert!(engine.terminate().await.success());
+    let asked = judge.requests().len();
+
+    let findings = async |setup: &Setup| -> Value {
+        let output = setup.run(&["backtest", "--since", "1d", "--json"]).await;
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    let found = findings(&setup).await;
+    assert_eq!(found["notifications"][0], fired, "the same alert at the same time, and every word of it");
+    assert_eq!(judge.requests().len(), asked, "nobody is asked anew");
+    // Another prompt, scale or model is another ruler: what the old one said is not what this one would say.
+    let changed = findings(&setup.set(&format!("judges.{JUDGE}.model"), "gpt-4.1")).await;
+    assert_eq!(changed["notifications"], json!([]), "{changed}");
+}
