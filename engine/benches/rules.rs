@@ -99,6 +99,11 @@ fn data(at: usize) -> String {
     format!(r#"rule(#{{ name: "data-{at}", watch: rate("error", "5m"), applies: #{{ tenant: "t{at}" }}, group_by: ["stage", "tenant"] }});"#)
 }
 
+/// Of whole runs: every call goes to its run.
+fn runs(at: usize) -> String {
+    format!(r#"rule(#{{ name: "runs-{at}", watch: quantile("run_latency_ms", 0.95, "5m"), group_by: ["service"] }});"#)
+}
+
 fn script(name: &str, filter: &str) -> String {
     format!(
         r#"rule(#{{ name: "{name}", watch: rate("short", "5m"), {filter} group_by: ["stage"] }});
@@ -122,6 +127,7 @@ fn per_call(name: &str, envelopes: &[Envelope], rounds: usize, judged: bool) -> 
         ("scripts, for tenants without calls", 100, rules_of(100, elsewhere)),
         ("scripts, for every call", 1, rules_of(1, every)),
         ("scripts, for every call", 10, rules_of(10, every)),
+        ("data, for every run", 1, rules_of(1, runs)),
     ];
     let rounds = turns(rounds, loads.len(), |which| {
         for batch in envelopes.chunks(BATCH_MAX) {

@@ -35,7 +35,7 @@ pub enum Colour {
 
 /// The words for `notification`; links start with `public_url`.
 pub fn compose(notification: &Notification, public_url: &str, possible_repeat: bool) -> Message {
-    let place = standing::place(&notification.group);
+    let place = standing::place_among(&notification.group, !notification.observed.is_empty() && notification.observed.iter().all(of_runs));
     let (colour, state) = match (notification.reason, notification.severity) {
         (Reason::Fired | Reason::Repeated, Severity::Critical) => (Colour::Red, "CRITICAL"),
         (Reason::Fired | Reason::Repeated, Severity::Warning) => (Colour::Orange, "WARNING"),
@@ -100,14 +100,18 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
     }
 }
 
+fn of_runs(observed: &Observed) -> bool {
+    observed.of_what == "runs"
+}
+
 fn title(key: &str) -> String {
     let mut characters = key.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect::<String>().replace('_', " ")).unwrap_or_default()
 }
 
 /// `8.2 % (41 of 500 calls in 5m)`
-fn value(Observed { unit, of_what, window, observation: seen, .. }: &Observed) -> String {
-    let Some(value) = seen.value else { return format!("too few calls in {window}") };
+fn value(observed @ Observed { unit, of_what, window, observation: seen, .. }: &Observed) -> String {
+    let Some(value) = seen.value else { return format!("too few {} in {window}", if of_runs(observed) { "runs" } else { "calls" }) };
     match unit {
         Unit::Share => {
             format!("{} ({} of {} {of_what} in {window})", show::percent(value), show::number(seen.holds as f64), show::number(seen.calls as f64))
@@ -162,7 +166,7 @@ fn size(what: &str, unit: &Unit, of_what: &str, drift: &Drift) -> String {
     match drift.beyond {
         Some(beyond) => {
             let beyond = unit.show(beyond);
-            format!("about {} of calls above {beyond} ({counts} {}); usually {usually}", show::percent(drift.size), of_what)
+            format!("about {} of {of_what} above {beyond} ({counts} {of_what}); usually {usually}", show::percent(drift.size))
         }
         None if what.ends_with(" count") => format!("about {} times the usual ({} since then)", factor(drift.size), show::number(drift.calls as f64)),
         None if what == "calls" => format!("about {} times the usual calls ({} since then)", factor(drift.size), show::number(drift.calls as f64)),
@@ -303,6 +307,9 @@ mod tests {
         assert!(slow.contains("— all calls\n"), "{slow}");
         assert!(slow.contains("Since then   about 8 % of calls above 4.0 s (41 of 500 calls); usually 0.3 %\n"), "{slow}");
         assert!(slow.contains("extraction · openai (38 of 400)"), "{slow}");
+        let runs = shown(&notification("p95 of run_latency_ms", "runs", serde_json::json!([]), drift(Some(4000.0)), "fired"));
+        assert!(runs.contains("— all runs\n") && runs.contains("(500 runs in 5m)"), "{runs}");
+        assert!(runs.contains("Since then   about 8 % of runs above 4.0 s (41 of 500 runs); usually 0.3 %\n"), "{runs}");
         let mut mostly = notification("schema_invalid rate", "answers with a schema", stage(), drift(None), "fired");
         let top = [("facts: /facts required", 34), ("facts: / type", 7)];
         let ranked = top.map(|(label, calls)| Ranked { label: label.into(), value: calls as f64, share: calls as f64 / 41.0, calls });

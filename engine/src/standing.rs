@@ -10,8 +10,17 @@ const DAY: Span = Span::from_secs(86_400);
 
 /// The labels of a group as one reads them aloud; of none, everything.
 pub fn place(group: &[(String, String)]) -> String {
+    place_among(group, false)
+}
+
+/// The same, of calls or of runs.
+pub fn place_among(group: &[(String, String)], runs: bool) -> String {
     let labels: Vec<_> = group.iter().map(|(_, label)| if label.is_empty() { "(none)" } else { label.as_str() }).collect();
-    if labels.is_empty() { "all calls".to_owned() } else { labels.join(" · ") }
+    match labels.is_empty() {
+        true if runs => "all runs".to_owned(),
+        true => "all calls".to_owned(),
+        false => labels.join(" · "),
+    }
 }
 
 /// A length of time as people say it: `10s`, `17m`, `3h`, `12 days`.

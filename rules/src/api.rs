@@ -4,6 +4,7 @@
 //! not told here. Deliberately absent: how anything works, which stands where it is registered, and Rhai's own functions.
 
 use crate::{check, evaluator, fields, load, pattern, sandbox, watch};
+use model::run::{RunMeasure, RunSignal};
 use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::{Signal, show};
 
@@ -311,11 +312,12 @@ pub const CALL: &str = r#"{
 }"#;
 
 /// The fields of `log`.
-pub const LOG: [Part; 30] = [
+pub const LOG: [Part; 31] = [
     part("id", "text", "\"a1\""),
     part("time", "end of the call, milliseconds since 1970", "1795166042114"),
     part("kind", "`\"llm\"`, `\"embedding\"`, `\"retrieval\"`, `\"memory_write\"` or `\"tool\"`", "\"llm\""),
     part("event_id", "text: the run that it belongs to", "\"run-7\""),
+    part("run", "the same: the run's id, and nothing of its other calls", "\"run-7\""),
     part("parent_id", "text", "\"a0\""),
     part("thread_id", "text", "\"t1\""),
     part("session_id", "text", "\"s1\""),
@@ -395,6 +397,23 @@ pub fn verdict_measure(measure: VerdictMeasure) -> &'static str {
         VerdictMeasure::LatencyMs => "milliseconds of the judge's own request",
         VerdictMeasure::CostUsd => "dollars of the judge's own request",
         VerdictMeasure::WaitMs => "milliseconds from choosing the call to its verdict",
+    }
+}
+
+/// What a signal of runs says.
+pub fn run_signal(signal: RunSignal) -> &'static str {
+    match signal {
+        RunSignal::Error => "a call of the run shows `error`",
+        RunSignal::Fallback => "a call of the run shows `fallback`",
+    }
+}
+
+/// What a measure of runs is.
+pub fn run_measure(measure: RunMeasure) -> &'static str {
+    match measure {
+        RunMeasure::LatencyMs => "milliseconds on the wall, from the start of the run's first call to the end of its last",
+        RunMeasure::CostUsd => "dollars, of the calls that carry a cost",
+        RunMeasure::Calls => "calls",
     }
 }
 

@@ -16,7 +16,7 @@ macro_rules! shipped {
     };
 }
 
-const SHIPPED: [Shipped; 40] = shipped![
+const SHIPPED: [Shipped; 44] = shipped![
     "basics" / "fallback-rate",
     "basics" / "retry-rate",
     "basics" / "invalid-json-rate",
@@ -50,6 +50,10 @@ const SHIPPED: [Shipped; 40] = shipped![
     "memory-layer" / "orchestration-fallbacks",
     "memory-layer" / "orchestration-rate-limits",
     "memory-layer" / "orchestration-model-cost",
+    "memory-layer" / "orchestration-run-latency",
+    "memory-layer" / "orchestration-run-cost",
+    "memory-layer" / "orchestration-run-calls",
+    "memory-layer" / "orchestration-run-errors",
     "memory-layer" / "user-cost",
     "judges" / "judge-errors",
     "judges" / "judge-unreadable",

@@ -202,7 +202,7 @@ impl Looking<'_> {
             returned_keys(&self.tokens[body]).into_iter().filter(|key| !watched.contains(key.text) && seen.insert(key.text)).collect();
         for key in unused {
             let (name, place) = (key.text.to_owned(), key.place);
-            let hint = if model::Signal::parse(&name).is_some() {
+            let hint = if model::Signal::parse(&name).is_some() || model::run::RunSignal::parse(&name).is_some() {
                 format!("`{name}` is a built-in signal, and that is what rate(\"{name}\", …) counts: give this one another name")
             } else {
                 format!("watch it, as in rate(\"{name}\", \"5m\"), or take it out: it is computed for every call")

@@ -19,6 +19,7 @@ use crate::tokens::Place;
 use crate::watch::{self, Of, Watch};
 use crate::words::{self, Words};
 use model::plan::{Decides, Filter, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
+use model::run::{self, RunMeasure, RunSignal};
 use model::time::Span;
 use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::{Key, Measure, MeasureRef, OwnMeasure, Signal};
@@ -264,6 +265,7 @@ impl<'s> File<'s> {
             self.objective(check, &watches);
         }
         self.verdicts(&fields.group_by, &fields.applies, applies, &watches);
+        self.runs(&fields.group_by, &fields.applies, applies, &watches);
         if fields.every.is_some() && !check {
             let refusal = Refusal::new("a rule without fn check(w) looks at every tick").hint("take `every` out: evidence is gathered tick by tick");
             self.problem(self.words.entry((1, 1), "every").unwrap_or((1, 1)), refusal);
@@ -433,17 +435,45 @@ impl<'s> File<'s> {
             let place = self.words.find((1, 1), name).unwrap_or((1, 1));
             self.problem(place, refusal.hint(format!("name it, as in \"{name}:synthesis-quality\", or group_by: [\"judge\"]")));
         }
-        let of_calls = watches.iter().find(|watch| watch.statistic.counts() && !watch.statistic.of_verdicts());
+        let of_calls = watches.iter().find(|watch| watch.statistic.counts() && !watch.statistic.of_verdicts() && !watch.statistic.of_runs());
         let by_judge = group_by.contains(&Key::Judge) || filter.0.iter().any(|(key, _)| *key == Key::Judge);
         let over_judges = |watch: &WatchSpec| {
             let over = matches!(&watch.statistic, Statistic::Distinct(Key::Judge) | Statistic::Top(Key::Judge, ..));
-            !watch.statistic.of_verdicts() && (over || watch.only.0.iter().any(|(key, _)| *key == Key::Judge))
+            !watch.statistic.of_verdicts() && !watch.statistic.of_runs() && (over || watch.only.0.iter().any(|(key, _)| *key == Key::Judge))
         };
         let wrong = of_calls.filter(|_| by_judge).or_else(|| watches.iter().find(|watch| over_judges(watch)));
         if let Some(watch) = wrong {
             let refusal = Refusal::new(format!("`judge` is a key of verdicts, and `{}` is about calls: {}", watch.name, watch.statistic.describe()));
             let place = self.words.find((1, 1), "judge").unwrap_or((1, 1));
             self.problem(place, refusal.hint("watch verdicts, as in rate(\"judge_errored\", \"10m\")"));
+        }
+    }
+
+    /// A run closes when its calls are long gone, and has only the labels that make sense of all of them.
+    fn runs(&mut self, group_by: &[Key], filter: &Filter, applies: bool, watches: &[WatchSpec]) {
+        let mut of_runs = watches.iter().filter(|watch| watch.statistic.of_runs()).peekable();
+        let Some(first) = of_runs.peek().copied() else { return };
+        if applies {
+            let place = self.words.function("applies").unwrap_or((1, 1));
+            let refusal = Refusal::new("fn applies(log) does not see runs");
+            self.problem(place, refusal.hint("say which runs as data, as in applies: #{ service: \"chat\" }"));
+        }
+        let of_rule = group_by.iter().chain(filter.0.iter().map(|(key, _)| key)).map(|key| (key, first));
+        let of_watches = of_runs.flat_map(|watch| {
+            let keys = watch.only.0.iter().map(|(key, _)| key).chain(watch.statistic.over());
+            keys.map(move |key| (key, watch))
+        });
+        let mut told = Vec::new();
+        for (key, watch) in of_rule.chain(of_watches).filter(|(key, _)| !run::has_label(key)) {
+            if told.contains(&key) {
+                continue;
+            }
+            told.push(key);
+            let what = watch.statistic.describe();
+            let refusal = Refusal::new(format!("a run has no `{key}`, only its calls have one: `{}` is {what}", watch.name));
+            let place = self.words.find((1, 1), &key.to_string()).unwrap_or((1, 1));
+            let hint = "take service, user_id, thread_id, session_id or a property, or watch calls in a rule of their own";
+            self.problem(place, refusal.hint(hint));
         }
     }
 
@@ -470,12 +500,16 @@ impl<'s> File<'s> {
         if let Some((signal, _)) = VerdictSignal::parse(name) {
             return Some(SignalRef::Verdict(signal, name.to_owned()));
         }
+        if let Some(signal) = RunSignal::parse(name) {
+            return Some(SignalRef::Run(signal));
+        }
         if let Some(evaluator) = name.strip_prefix(SIGNAL) {
             // From the last bit down, because how many signals of its own the rule has is not known yet.
             let at = self.judged(watch, (name, evaluator), &mut own.verdicts)?;
             return Some(SignalRef::User(name.to_owned(), (SCRIPT_SIGNALS_MAX - 1 - at) as u8));
         }
-        let position = self.own(watch, name, ("signal", "signals", SIGNALS_MAX), &Signal::ALL.map(Signal::name), own.signals.as_mut())?;
+        let known: Vec<_> = Signal::ALL.map(Signal::name).into_iter().chain(RunSignal::ALL.map(RunSignal::name)).collect();
+        let position = self.own(watch, name, ("signal", "signals", SIGNALS_MAX), &known, own.signals.as_mut())?;
         Some(SignalRef::User(name.to_owned(), position))
     }
 
@@ -486,13 +520,17 @@ impl<'s> File<'s> {
         if let Some((measure, _)) = VerdictMeasure::parse(name) {
             return Some(MeasureRef::Verdict(measure, name.to_owned()));
         }
+        if let Some(measure) = RunMeasure::parse(name) {
+            return Some(MeasureRef::Run(measure));
+        }
         if let Some(evaluator) = name.strip_prefix(SCORE) {
             // Behind all that the rule itself may have.
             let position = (MEASURES_MAX + self.judged(watch, (name, evaluator), &mut own.scores)?) as u8;
             return Some(OwnMeasure { name: name.to_owned(), position, unit: String::new(), step: fields::STEP }.into());
         }
         let mut names = own.measures.as_ref().map(|own| own.iter().map(|own| own.name.clone()).collect());
-        let position = self.own(watch, name, ("measure", "measures", MEASURES_MAX), &Measure::ALL.map(Measure::name), names.as_mut())?;
+        let known: Vec<_> = Measure::ALL.map(Measure::name).into_iter().chain(RunMeasure::ALL.map(RunMeasure::name)).collect();
+        let position = self.own(watch, name, ("measure", "measures", MEASURES_MAX), &known, names.as_mut())?;
         let measures = own.measures.as_mut()?;
         if usize::from(position) == measures.len() {
             let declared = own.declared.iter().find(|declared| declared.name == name);

@@ -13,11 +13,12 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult};
 use std::sync::{Arc, OnceLock};
 
 /// Fields by name, with how each is read. `json` is the parsed answer.
-const FIELDS: [(&str, fn(&CallLog<'_>) -> Dynamic); 29] = [
+const FIELDS: [(&str, fn(&CallLog<'_>) -> Dynamic); 30] = [
     ("id", |call| text(Some(&call.id))),
     ("time", |call| call.time.millis().into()),
     ("kind", |call| call.kind.name().into()),
     ("event_id", |call| text(call.event_id.as_deref())),
+    ("run", |call| text(call.event_id.as_deref())),
     ("parent_id", |call| text(call.parent_id.as_deref())),
     ("thread_id", |call| text(call.thread_id.as_deref())),
     ("session_id", |call| text(call.session_id.as_deref())),

@@ -371,7 +371,7 @@ fn shipped_rules_load_like_any_other() {
     let both = load(&names(&["basics", "memory-layer", "judges"]).expect("both are known"), &Constants::new());
     assert!(both.problems.is_empty(), "{:?}", both.problems);
     let specs = both.rules.specs();
-    assert_eq!(specs.len(), 40);
+    assert_eq!(specs.len(), 44);
     let known = |name: &String| specs.iter().any(|spec| spec.rule.name == *name);
     for spec in &specs {
         assert!(spec.rule.inhibit_by.iter().all(known), "{} is no consequence of a rule that is not there", spec.rule.name);

@@ -100,6 +100,31 @@ fn watches_are_checked_at_their_words() {
 }
 
 #[test]
+fn a_run_has_no_label_that_only_its_calls_have() {
+    let rule = |watch: &str, fields: &str, rest: &str| format!("rule(#{{ name: \"r\", watch: {watch},\n {fields} }});\n{rest}");
+    let latency = "quantile(\"run_latency_ms\", 0.95, \"30m\")";
+    for (watch, fields, rest, expected) in [
+        (
+            latency,
+            "group_by: [\"stage\"]",
+            "",
+            "r.rhai:2:13: a run has no `stage`, only its calls have one: `value` is p95 of run_latency_ms\nhint: take service, user_id, thread_id",
+        ),
+        (latency, "applies: #{ model: \"m\" }", "", "r.rhai:2:14: a run has no `model`, only its calls have one: "),
+        ("top(\"stage\", \"run_cost_usd\", 3, \"1h\").expect(0, 9)", "", "", "r.rhai:1:31: a run has no `stage`, only its calls have one: "),
+        ("rate(\"run_error\", \"5m\").only(#{ judge: \"x\" })", "", "", "r.rhai:1:59: a run has no `judge`, only its calls have one: "),
+        (latency, "", "fn applies(log) { true }", "r.rhai:3:4: fn applies(log) does not see runs\nhint: say which runs as data"),
+        ("rate(\"run_eror\", \"5m\")", "", "", "r.rhai:1:32: unknown signal `run_eror`\nhint: did you mean `run_error`?"),
+        ("mean(\"run_latency\", \"5m\")", "", "", "r.rhai:1:32: unknown measure `run_latency`\nhint: did you mean `run_latency_ms`?"),
+    ] {
+        check(&rule(watch, fields, rest), expected);
+    }
+    let watches = format!("#{{ slow: {latency}.only(#{{ tenant: \"acme\" }}), failed: rate(\"run_error\", \"5m\"), calls: volume(\"5m\") }}");
+    assert_eq!(problems(&rule(&watches, "applies: #{ service: \"chat\" }, group_by: [\"user_id\", \"properties.tenant\"]", "")), "");
+    assert_eq!(problems(&rule("rate(\"run_error\", \"5m\")", "slo: 0.99", "")), "", "every run counts");
+}
+
+#[test]
 fn sums_rankings_and_ratios_are_checked_too() {
     let watch = |watch: &str| format!("rule(#{{ name: \"r\",\n  watch: {watch} }});");
     for (text, expected) in [

@@ -5,6 +5,7 @@
 use model::fold::ScriptView;
 use model::label::Key;
 use model::plan::{Decides, Range, WatchSpec};
+use model::run::{RunMeasure, RunSignal, has_label};
 use model::time::Span;
 use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::window::{Checked, Direction, Drift, Fire, GroupView, Observation, Ranked};
@@ -58,13 +59,14 @@ fn renewed(text: &str) -> String {
 
 type Section = (&'static str, fn() -> String);
 
-const SECTIONS: [Section; 13] = [
+const SECTIONS: [Section; 14] = [
     ("rule", rule),
     ("watches", watches),
     ("refinements", refinements),
     ("signals", signals),
     ("measures", measures),
     ("verdicts", verdicts),
+    ("runs", runs),
     ("keys", keys),
     ("call", || format!("```json\n{}\n```\n", api::CALL)),
     ("log", || {
@@ -167,6 +169,18 @@ fn verdicts() -> String {
         vec![named(measure.name(), alone), api::verdict_measure(measure).into()]
     });
     format!("{}\n{}", table(&["signal", "what holds", "of what"], signals), table(&["measure", "in"], measures))
+}
+
+fn runs() -> String {
+    let signals = RunSignal::ALL.map(|signal| vec![code(signal.name()), api::run_signal(signal).into()]);
+    let measures = RunMeasure::ALL.map(|measure| vec![code(measure.name()), api::run_measure(measure).into()]);
+    let keys: Vec<_> = Key::known().filter(|name| Key::parse(name).is_some_and(|key| has_label(&key))).map(code).collect();
+    format!(
+        "{}\n{}\nKeys of runs: {}, and properties.\n",
+        table(&["signal", "what holds"], signals),
+        table(&["measure", "in"], measures),
+        keys.join(", ")
+    )
 }
 
 fn keys() -> String {

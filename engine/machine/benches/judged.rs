@@ -120,7 +120,7 @@ impl World {
             clock: now,
             stamp: now,
             sequences: Vec::new(),
-            ticks: vec![TickFold { tick: now, cells, offers, failures: Vec::new() }],
+            ticks: vec![TickFold { tick: now, cells, offers, failures: Vec::new(), runs: Vec::new() }],
         };
         self.apply(Input::Folded(Fold { first, last: self.sequence, received, environments: vec![environment], ..Fold::default() }));
         let chosen = std::mem::take(&mut self.chosen);

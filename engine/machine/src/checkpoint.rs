@@ -12,6 +12,7 @@ use crate::environment::{Environment, Slice};
 use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::Machine;
+use crate::runs::Runs;
 use crate::sampling::Sampler;
 use crate::settle::{ClosedTick, notification};
 use crate::tree::Trees;
@@ -24,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 const MAGIC: &[u8; 4] = b"SGCK";
 /// Raised whenever the layout changes; older versions are refused, never guessed at.
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -60,6 +61,7 @@ struct EnvironmentSnapshot {
     waiting: VecDeque<ClosedTick>,
     trees: Trees,
     samplers: Vec<Sampler>,
+    runs: Runs,
     breakers: Breakers,
 }
 
@@ -87,6 +89,7 @@ impl Machine {
             waiting: environment.waiting.clone(),
             trees: environment.trees.clone(),
             samplers: environment.samplers.clone(),
+            runs: environment.runs.clone(),
             breakers: environment.breakers.clone(),
         });
         let snapshot =
@@ -199,6 +202,7 @@ impl Start {
                 windows: Windows::new(&machine.plan, snapshot.tick),
                 trees: snapshot.trees,
                 samplers: snapshot.samplers,
+                runs: snapshot.runs,
                 breakers: snapshot.breakers,
             };
             machine.environments.insert(environment.name.clone(), environment);
@@ -235,6 +239,7 @@ impl Environment {
             slice.cells = cells.into_iter().filter_map(renumbered).collect();
         }
         self.breakers.adopt(old, plan, &came_from);
+        self.runs.adopt(old.run_keys().as_deref(), plan.run_keys().as_deref());
         let mut was = std::mem::take(&mut self.groups);
         self.groups = came_from.iter().map(|from| from.map_or_else(Groups::default, |at| std::mem::take(&mut was[at]))).collect();
         self.series = self.groups.iter().zip(&plan.groupings).map(|(groups, grouping)| groups.len() as u32 * grouping.series_per_group()).sum();

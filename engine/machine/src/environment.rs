@@ -10,6 +10,7 @@ use crate::effect::Effect;
 use crate::group::Groups;
 use crate::ledger::Ledger;
 use crate::machine::OTHER;
+use crate::runs::Runs;
 use crate::sampling::{Sampler, Waiting, end_of};
 use crate::settle::ClosedTick;
 use crate::tree::{Trees, number, on_the_hour};
@@ -61,6 +62,7 @@ pub(crate) struct Environment {
     pub trees: Trees,
     /// By judge.
     pub samplers: Vec<Sampler>,
+    pub runs: Runs,
     pub breakers: Breakers,
 }
 
@@ -109,6 +111,7 @@ impl Environment {
             windows: Windows::new(plan, first_tick),
             trees: Trees::new(plan),
             samplers: vec![Sampler::default(); plan.judges.len()],
+            runs: Runs::default(),
             breakers: Breakers::default(),
         }
     }
@@ -120,6 +123,9 @@ impl Environment {
             for offer in tick.offers {
                 let judge = usize::from(offer.judge);
                 self.samplers[judge].offer(&plan.judges[judge], offer);
+            }
+            for run in tick.runs {
+                self.gather(plan, run, ledger);
             }
             self.fail(plan, &tick.failures, ledger, effects);
             for cell in tick.cells {
@@ -261,6 +267,7 @@ impl Environment {
     fn advance(&mut self, plan: &Plan, to: Timestamp, ledger: &mut Ledger, scratch: &mut Quantiles, effects: &mut Vec<Effect>) {
         while self.tick < to {
             self.choose(plan, ledger, effects);
+            self.close_runs(plan, ledger);
             self.close_scripts(plan, 1, ledger);
             if self.idle(plan) {
                 // With no call in any window, the ticks in between all say that nothing is known.
@@ -286,6 +293,7 @@ impl Environment {
 
     fn idle(&self, plan: &Plan) -> bool {
         self.slices.is_empty()
+            && self.runs.is_empty()
             && !self.trees.hears_silence(plan, self.tick)
             && !plan.rules.iter().zip(&self.windows.rules).any(|(rule, groups)| rule.no_data == NoData::Alert && groups.iter().next().is_some())
     }

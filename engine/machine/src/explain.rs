@@ -34,6 +34,8 @@ pub struct WatchExplanation {
     pub name: String,
     /// `fallback rate`
     pub what: String,
+    /// Of what the value is taken: `calls`, `runs`.
+    pub of_what: String,
     pub window: String,
     pub unit: Unit,
     pub observation: Observation,
@@ -186,6 +188,7 @@ impl Environment {
             WatchExplanation {
                 name: watch.name.clone(),
                 what: watch.statistic.describe(),
+                of_what: watch.statistic.of_what().to_owned(),
                 unit: watch.statistic.unit(),
                 window: watch.window.to_string(),
                 observation: seen.as_ref().map(|seen| seen[w].clone()).unwrap_or_default(),

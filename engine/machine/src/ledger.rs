@@ -21,6 +21,8 @@ pub struct Ledger {
     pub missed: u64,
     /// Calls counted under `(other)` because their environment has all the series it may have.
     pub overflowed: u64,
+    /// Calls whose run is not measured, or not whole, because their environment had all the open runs it may have when they came.
+    pub run_calls_unmeasured: u64,
     pub malformed_by: BTreeMap<Reason, u64>,
     /// By rule name: calls on which the rule's script failed.
     pub script_failures: BTreeMap<String, u64>,

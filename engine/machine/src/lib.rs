@@ -20,6 +20,7 @@ mod ledger;
 mod machine;
 mod observe;
 mod opinion;
+mod runs;
 mod sampling;
 mod settle;
 mod tree;

@@ -179,6 +179,11 @@ impl Machine {
         self.environments.values().map(|e| (e.name.as_str(), e.groups.iter().map(crate::group::Groups::len).sum(), e.series))
     }
 
+    /// Runs that are open, by environment; none when no rule watches runs.
+    pub fn open_runs(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.environments.values().map(|environment| (environment.name.as_str(), environment.runs.len()))
+    }
+
     /// Pending and firing alerts, by environment, rule and group.
     pub fn alerts(&self) -> impl Iterator<Item = AlertView<'_>> {
         self.environments.values().flat_map(move |environment| {

@@ -231,7 +231,13 @@ fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
             let beyond = drift.beyond.or(watch.expect.map(|range| range.high)).unwrap_or_default();
             let shares = (model::show::percent(drift.size), model::show::percent(drift.usual));
             let usually = if watch.expect.is_some() { "at most" } else { "usually" };
-            format!("{what} has moved: {} of calls are above {}, {usually} {}", shares.0, measure.unit().show(beyond), shares.1)
+            format!(
+                "{what} has moved: {} of {} are above {}, {usually} {}",
+                shares.0,
+                watch.statistic.of_what(),
+                measure.unit().show(beyond),
+                shares.1
+            )
         }
         (Some(drift), Statistic::Volume) => format!("{what} come at {} times the usual rate", model::show::number(drift.size)),
         (_, Statistic::Top(..)) if !seen.top.is_empty() => {

@@ -82,7 +82,7 @@ impl World {
             clock: at + Span::from_secs(9),
             stamp: at + Span::from_secs(9),
             sequences: Vec::new(),
-            ticks: vec![TickFold { tick: at, cells, offers: Vec::new(), failures: Vec::new() }],
+            ticks: vec![TickFold { tick: at, cells, offers: Vec::new(), failures: Vec::new(), runs: Vec::new() }],
         };
         let received = *sequence + 1 - first;
         Fold { first, last: *sequence, received, environments: vec![environment], ..Fold::default() }

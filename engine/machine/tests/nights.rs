@@ -86,7 +86,7 @@ fn told(world: World, seed: u64, ticks: u32) -> Vec<(u32, Vec<String>)> {
             clock: at + Span::from_secs(9),
             stamp: at + Span::from_secs(9),
             sequences: Vec::new(),
-            ticks: vec![TickFold { tick: at, cells, offers: Vec::new(), failures: Vec::new() }],
+            ticks: vec![TickFold { tick: at, cells, offers: Vec::new(), failures: Vec::new(), runs: Vec::new() }],
         };
         let fold = Fold { first, last: sequence, received: sequence + 1 - first, environments: vec![environment], ..Fold::default() };
         machine.apply(Input::Folded(fold), &mut effects);

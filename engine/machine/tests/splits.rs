@@ -15,7 +15,7 @@ use model::{Fold, Plan, Span, Timestamp};
 use rules::{Suspensions, answer, every_kind_of_rule, fold, judge};
 use std::collections::BTreeMap;
 use std::thread;
-use streamgauge_machine::{CheckRequest, ENVIRONMENTS_MAX, Effect, Input, Ledger, Machine, Notification, SliceBlock, Start};
+use streamgauge_machine::{CheckRequest, ENVIRONMENTS_MAX, Effect, GroupBlock, Input, Ledger, Machine, Notification, SliceBlock, Start};
 use world::{Entry, Size, World};
 
 /// Some 10 s.
@@ -209,6 +209,7 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         None => 0..number("STREAMGAUGE_SPLITS_SEEDS").unwrap_or(SEEDS),
     };
     let (mut told, mut overflowed, mut crowded, mut forgotten, mut judged, mut suspended) = (0, 0, 0, 0, 0, 0);
+    let (mut runs, mut unmeasured) = (0, 0);
     for seed in seeds.clone() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let size = Size {
@@ -217,7 +218,11 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
             long_pauses: seed % 4 == 1,
         };
         let entries = World::new(&mut rng, size).entries;
-        let plan = every_kind_of_rule();
+        let mut plan = every_kind_of_rule();
+        if seed % 4 == 2 {
+            // So few series that there are more runs than may be open.
+            plan.windows.series_max = 10;
+        }
         let elapses = elapses(&mut rng, &entries);
         let Ran { outcome: reference, suspended: times } = one_at_a_time(&plan, &entries, &elapses);
         for round in 0..2 {
@@ -230,14 +235,20 @@ fn alerts_ledger_and_state_do_not_depend_on_cuts_threads_answers_or_restarts() {
         told += reference.told.len();
         judged += reference.ledger.judged.values().map(|judged| judged.passed + judged.failed).sum::<u64>();
         overflowed += u64::from(reference.ledger.overflowed > 0);
+        let of_runs = |grouping: &&GroupBlock| grouping.identity.ends_with("|runs");
+        let cells = reference.blocks.values().flat_map(|block| &block.groupings).filter(of_runs).flat_map(|grouping| &grouping.cells);
+        runs += cells.map(|(_, cell)| cell.calls).sum::<u64>();
+        unmeasured += u64::from(reference.ledger.run_calls_unmeasured > 0);
         crowded += u64::from(reference.ledger.malformed_by.contains_key(&model::wire::Reason::TooManyEnvironments));
         forgotten += u64::from(entries.windows(2).any(|two| two[1].stamp.since(two[0].stamp) > Span::from_secs(3_800)));
     }
     eprintln!(
-        "{told} notifications; {judged} opinions; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}; {suspended} suspensions"
+        "{told} notifications; {judged} opinions; seeds with overflow {overflowed}, too many environments {crowded}, pauses that groups do not survive {forgotten}; {suspended} suspensions; \
+         {runs} runs counted, seeds with too many {unmeasured}"
     );
     if seeds.count() >= SEEDS as usize {
-        let tame = told < 1_000 || judged < 1_000 || overflowed < 6 || crowded < 3 || forgotten < 10 || suspended < 100;
+        let tame =
+            told < 1_000 || judged < 1_000 || overflowed < 6 || crowded < 3 || forgotten < 10 || suspended < 100 || runs < 1_000 || unmeasured < 4;
         assert!(!tame, "the streams are too tame");
     }
 }

@@ -5,8 +5,9 @@
 mod rules;
 
 use model::plan::{Decides, Filter, NoData, Objective, Plan, RuleSpec, SignalRef, Statistic, Watch, WatchSpec, Windows};
+use model::run::{RunMeasure, RunSignal};
 use model::window::{Checked, Fire, Observation};
-use model::{Buckets, FalseAlarms, Key, Measure, Quantiles, Signal, Span, Timestamp};
+use model::{Buckets, FalseAlarms, Key, Measure, MeasureRef, Quantiles, Signal, Span, Timestamp};
 use rules::{Suspensions, checked, expect, fold, held, no_data, rate, rule, watch};
 use std::collections::{BTreeMap, BTreeSet};
 use streamgauge_machine::{CheckRequest, Effect, Input, Machine, Notification, OTHER, SliceBlock, Start};
@@ -583,6 +584,120 @@ fn a_call_from_the_year_one_does_not_make_the_machine_count_its_way_to_today() {
     let reasons: Vec<_> = play.lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
     assert_eq!(reasons.iter().filter(|reason| **reason == "fired").count(), 5, "{:?}", play.lines);
     assert_eq!(reasons.iter().filter(|reason| **reason == "went_quiet").count(), 1, "{:?}", play.lines);
+}
+
+fn failing_runs() -> RuleSpec {
+    rule("runs", &[Key::User], vec![expect(0.0, 0.2, watch("w", Statistic::Rate(SignalRef::Run(RunSignal::Error)), 60))])
+}
+
+/// Nine runs, each with one call that fails and one, ten seconds later, that says whose they are.
+fn nine_runs() -> (String, String) {
+    let each = |line: &str| (0..9).map(|run| format!("{line} event_id=run-{run}\n")).collect::<String>();
+    (each("1s error"), each("12s user_id=u"))
+}
+
+/// Latency, cost and calls of the runs in what is not sealed: how many there are, and their sums, by the labels of their group.
+fn runs_counted(play: &Play) -> Vec<(String, u64, [u128; 3])> {
+    let open = play.machine.open("default", zero()).expect("it has calls").blocks;
+    let groupings = play.sealed.values().cloned().chain(open).flat_map(|block| block.groupings);
+    let cells = groupings.filter(|grouping| grouping.identity.ends_with("|runs")).flat_map(|grouping| grouping.cells);
+    cells.map(|(labels, cell)| (labels.join(","), cell.calls, [0, 1, 2].map(|at| cell.distributions[at].sum))).collect()
+}
+
+/// Everything that is measured of a run, by user.
+fn measured_runs() -> Plan {
+    let mean = |name: &str, measure| watch(name, Statistic::Mean(MeasureRef::Run(measure)), 300);
+    let watches = vec![mean("latency", RunMeasure::LatencyMs), mean("cost", RunMeasure::CostUsd), mean("calls", RunMeasure::Calls)];
+    plan(vec![rule("runs", &[Key::User], watches)])
+}
+
+#[test]
+fn a_run_counts_once_when_none_of_its_calls_has_come_for_three_ticks_and_is_told_with_the_call_that_failed() {
+    let (errors, rest) = nine_runs();
+    let fired = "50s fired runs[u]: run_error rate is about 90 %, above the expected 0 % to 20 % (#2 #1)";
+    check(plan(vec![failing_runs()]), &format!("{errors}{rest}\n49s stage=a"), &[]);
+    check(plan(vec![failing_runs()]), &format!("{errors}{rest}\n51s stage=a"), &[fired]);
+    // When calls stop, they close as well: the clock follows elapsed time after 5 s of grace.
+    check(plan(vec![failing_runs()]), &format!("{errors}{rest}\n54999ms elapse"), &[]);
+    check(plan(vec![failing_runs()]), &format!("{errors}{rest}\n55s elapse"), &[fired]);
+    check(plan(vec![failing_runs()]), &format!("{errors}{rest}\n2h elapse"), &[fired]);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_runs_changes_nothing() {
+    let (errors, rest) = nine_runs();
+    let end = "51s stage=a\n1m stage=a";
+    let played = |script: &str| {
+        let mut play = Play::new(plan(vec![failing_runs()]));
+        play.play(script);
+        (play.lines, play.sealed, play.machine.snapshot())
+    };
+    let straight = played(&format!("{errors}{rest}{end}"));
+    assert_eq!(straight.0.len(), 1);
+    assert!(straight == played(&format!("{errors}restart\n{rest}{end}")), "between the calls of the runs");
+    assert!(straight == played(&format!("{errors}{rest}restart\n{end}")), "before they close");
+    assert!(straight == played(&format!("{errors}{rest}51s stage=a\nrestart\n1m stage=a")), "after they closed");
+}
+
+#[test]
+fn a_run_has_the_wall_time_of_its_calls_and_the_label_of_the_first_that_has_one() {
+    let mut play = Play::new(measured_runs());
+    // Side by side, and the first has no user; the second run begins when the first has closed; calls without a run are in none.
+    play.play("3s event_id=a latency_ms=2000\n4s event_id=a latency_ms=2500 user_id=u\n9s event_id=a user_id=v\n9s user_id=u x5");
+    assert_eq!(play.machine.open_runs().collect::<Vec<_>>(), [("default", 1)]);
+    play.play("41s event_id=a latency_ms=100\n1m30s user_id=u\n2m user_id=u");
+    assert_eq!(runs_counted(&play), [("u".to_owned(), 1, [8_000, 0, 3]), (String::new(), 1, [100, 0, 1])]);
+    assert_eq!(play.machine.open_runs().collect::<Vec<_>>(), [("default", 0)]);
+}
+
+#[test]
+fn calls_that_are_late_for_windows_are_in_no_run_and_others_come_late_without_tearing_it() {
+    let mut play = Play::new(measured_runs());
+    // By 41 s, slices before 10 s are sealed. The run hears a call of 11 s then, and would be over had its calls' times counted.
+    play.play("1s event_id=a\n11s event_id=a\n41s stage=a\n3s event_id=a\n11s event_id=a\n55s event_id=a\n2m stage=a");
+    assert_eq!((play.machine.ledger().late, runs_counted(&play)), (1, vec![(String::new(), 1, [0, 0, 4])]));
+}
+
+#[test]
+fn an_environment_has_a_bound_of_open_runs_and_counts_the_calls_of_others() {
+    // Five for each series.
+    let windows = Windows { series_max: 1, ..Windows::default() };
+    let mut play = Play::new(Plan::new(windows, often(), vec![failing_runs()]));
+    play.play("1s event_id=a\n1s event_id=b\n1s event_id=c\n1s event_id=d\n1s event_id=e\n1s event_id=f x2\n1s event_id=a");
+    assert_eq!((play.machine.ledger().run_calls_unmeasured, play.machine.open_runs().next()), (2, Some(("default", 5))));
+    play.play("41s event_id=f");
+    assert_eq!((play.machine.ledger().run_calls_unmeasured, play.machine.open_runs().next()), (2, Some(("default", 1))));
+}
+
+#[test]
+fn another_plan_at_work_and_by_a_restart_do_the_same_to_open_runs() {
+    let by = |key: Key| {
+        let mut spec = failing_runs();
+        spec.rule.group_by = vec![key];
+        spec
+    };
+    let (errors, rest) = nine_runs();
+    let adopted = |from: Vec<RuleSpec>, to: Vec<RuleSpec>| {
+        let mut plays = [Play::new(plan(from.clone())), Play::new(plan(from))];
+        plays.iter_mut().for_each(|play| play.play(&errors));
+        let [at_work, by_restart] = &mut plays;
+        at_work.adopt(plan(to.clone()));
+        by_restart.restart(plan(to));
+        let open = at_work.machine.open_runs().next().map(|(_, open)| open);
+        plays.iter_mut().for_each(|play| play.play(&format!("{rest}51s stage=a")));
+        assert!(plays[0].machine.snapshot() == plays[1].machine.snapshot() && plays[0].lines == plays[1].lines);
+        (open, plays[0].lines.len())
+    };
+    // A new label comes from later calls; the calls before stay.
+    assert_eq!(adopted(vec![by(Key::Service)], vec![by(Key::User)]), (Some(9), 1));
+    // Runs that nobody watched so far begin with their next call, and no call of them has failed since.
+    assert_eq!(adopted(vec![errors_of_calls()], vec![failing_runs()]), (Some(0), 0));
+    assert_eq!(adopted(vec![failing_runs()], vec![errors_of_calls()]).0, Some(0));
+}
+
+/// A rule that watches no runs and says nothing here.
+fn errors_of_calls() -> RuleSpec {
+    rule("calls", &[], vec![expect(0.0, 1.0, watch("w", rate(Signal::Error), 60))])
 }
 
 /// One call of a random stream.

@@ -9,7 +9,8 @@ use crate::bucket::Distribution;
 use crate::call::CallLog;
 use crate::label::{Key, Labels};
 use crate::measure::{Measure, MeasureRef};
-use crate::plan::{Grouping, Plan, SignalRef, TICK};
+use crate::plan::{Counts, Grouping, Plan, SignalRef, TICK};
+use crate::run::{self, RunSum};
 use crate::signal::Signals;
 use crate::suspension::{EXHAUSTED_MAX, is_probe};
 use crate::takers::Takers;
@@ -122,6 +123,18 @@ pub struct TickFold {
     pub offers: Vec<Offer>,
     /// In the order in which they first appear.
     pub failures: Vec<FailureFold>,
+    /// Parts of runs, in the order in which they first appear; none when no rule watches runs.
+    pub runs: Vec<RunFold>,
+}
+
+/// The calls of one run in one slice: those of a sealed slice are in no run, so slices are kept apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFold {
+    /// As [`run::id`] gives it.
+    pub run: String,
+    /// Start of the slice.
+    pub slice: Timestamp,
+    pub sum: RunSum,
 }
 
 /// The calls of one group that one judge may see in one tick: how many there are, and those of them that are chosen first.
@@ -215,6 +228,23 @@ impl Cell {
         cell
     }
 
+    /// One run that has closed.
+    pub fn of_run(grouping: &Grouping, run: &RunSum) -> Self {
+        let mut cell = Self::new(grouping);
+        cell.calls = 1;
+        for (position, (signal, ratio)) in grouping.signals.iter().zip(&mut cell.ratios).enumerate() {
+            let SignalRef::Run(signal) = signal else { continue };
+            let shown_by = signal.shown_by(run);
+            *ratio = Ratio { holds: u64::from(shown_by.is_some()), applies: 1 };
+            cell.examples.extend(shown_by.map(|sequence| (position as u8, sequence)));
+        }
+        for (measure, distribution) in grouping.measures.iter().zip(&mut cell.distributions) {
+            let value = if let MeasureRef::Run(measure) = measure { measure.of(run) } else { None };
+            value.into_iter().for_each(|value| distribution.record(value));
+        }
+        cell
+    }
+
     /// Addition. Both cells belong to the same grouping.
     pub fn merge(&mut self, other: &Self) {
         self.calls += other.calls;
@@ -237,7 +267,7 @@ impl Cell {
             let (signals, bit) = match signal {
                 SignalRef::BuiltIn(signal) => (call.signals, 1 << signal.index()),
                 SignalRef::User(_, at) => (script.map(|script| script.signals).unwrap_or_default(), 1 << at),
-                SignalRef::Verdict(..) => continue,
+                SignalRef::Verdict(..) | SignalRef::Run(_) => continue,
             };
             ratio.applies += u64::from(signals.applies & bit != 0);
             if signals.holds & bit != 0 {
@@ -253,7 +283,7 @@ impl Cell {
             let value = match measure {
                 MeasureRef::BuiltIn(measure) => call.measures[*measure as usize],
                 MeasureRef::User(own) => script.and_then(|script| *script.measures.get(usize::from(own.position))?),
-                MeasureRef::Verdict(..) => None,
+                MeasureRef::Verdict(..) | MeasureRef::Run(_) => None,
             };
             if let Some(value) = value {
                 distribution.record(value);
@@ -301,6 +331,8 @@ pub struct Folder<'p> {
     judges: Takers,
     /// Which groupings are of verdicts.
     of_verdicts: Vec<usize>,
+    /// The keys of runs' labels; `None`: no rule watches runs.
+    run_keys: Option<Vec<Key>>,
     fold: Fold,
     /// For each environment: bytes of (tick, grouping, slice, labels) → where its cell is.
     index: Vec<HashMap<Box<[u8]>, (u32, u32)>>,
@@ -308,6 +340,8 @@ pub struct Folder<'p> {
     offered: Vec<HashMap<Box<[u8]>, Offering>>,
     /// For each judge: calls of one offer are alike in all that says where verdicts on them count.
     alike: Vec<bool>,
+    /// For each environment: bytes of (tick, slice, run) → where its part is.
+    gathered: Vec<HashMap<Box<[u8]>, u32>>,
     scratch: Vec<u8>,
     /// A script has used up its budget in this batch.
     exhausted: bool,
@@ -317,7 +351,8 @@ impl<'p> Folder<'p> {
     pub fn new(plan: &'p Plan) -> Self {
         let takers = Takers::new(plan.groupings.iter().map(|grouping| &grouping.filter));
         let violating = (0..plan.groupings.len()).map(|number| plan.ranks_violations(number)).collect();
-        let of_verdicts: Vec<_> = plan.groupings.iter().enumerate().filter(|(_, grouping)| grouping.verdicts.is_some()).map(|(at, _)| at).collect();
+        let of_verdicts: Vec<_> =
+            plan.groupings.iter().enumerate().filter(|(_, grouping)| matches!(grouping.counts, Counts::Verdicts(_))).map(|(at, _)| at).collect();
         let keys_of = |at: &usize| plan.groupings[*at].keys.iter().chain(plan.groupings[*at].filter.0.iter().map(|(key, _)| key));
         let by = |judge: &Judge| of_verdicts.iter().flat_map(keys_of).all(|key| *key == Key::Judge || judge.sampling.by.contains(key));
         let alike = plan.judges.iter().map(by).collect();
@@ -328,10 +363,12 @@ impl<'p> Folder<'p> {
             taken: Vec::new(),
             judges: Takers::new(plan.judges.iter().map(|judge| &judge.applies)),
             of_verdicts,
+            run_keys: plan.run_keys(),
             fold: Fold::default(),
             index: Vec::new(),
             offered: Vec::new(),
             alike,
+            gathered: Vec::new(),
             scratch: Vec::with_capacity(128),
             exhausted: false,
         }
@@ -367,6 +404,7 @@ impl<'p> Folder<'p> {
             self.fold.environments.push(EnvironmentFold { name, clock: time, stamp, sequences: Vec::new(), ticks: Vec::new() });
             self.index.push(HashMap::new());
             self.offered.push(HashMap::new());
+            self.gathered.push(HashMap::new());
             self.fold.environments.len() - 1
         });
         let environment = &mut self.fold.environments[at];
@@ -375,7 +413,7 @@ impl<'p> Folder<'p> {
         environment.stamp = environment.stamp.max(stamp);
         let tick = environment.clock.floor(TICK);
         if environment.ticks.last().is_none_or(|last| last.tick < tick) {
-            environment.ticks.push(TickFold { tick, cells: Vec::new(), offers: Vec::new(), failures: Vec::new() });
+            environment.ticks.push(TickFold { tick, cells: Vec::new(), offers: Vec::new(), failures: Vec::new(), runs: Vec::new() });
         }
         let tick_at = environment.ticks.len() - 1;
         let TickFold { cells, failures, .. } = &mut environment.ticks[tick_at];
@@ -400,7 +438,7 @@ impl<'p> Folder<'p> {
                 continue;
             }
             let grouping = &self.plan.groupings[number];
-            if grouping.verdicts.is_some() {
+            if grouping.counts != Counts::Calls {
                 continue;
             }
             let of_slot = |slot: usize| call.scripts.binary_search_by_key(&slot, |script| script.slot).ok().map(|at| &call.scripts[at]);
@@ -429,9 +467,31 @@ impl<'p> Folder<'p> {
             };
             cells[cell].cell.add(grouping, sequence, call, script);
         }
+        self.gather(at, slice, sequence, time, call);
         if !self.plan.judges.is_empty() {
             self.offer(at, sequence, call);
         }
+    }
+
+    /// Adds a call of environment `at`, that ended at `time`, to its run. Cost: nothing where no rule watches runs or the call names none, else a lookup.
+    fn gather(&mut self, at: usize, slice: Timestamp, sequence: u64, time: Timestamp, call: &Inspected<'_, '_>) {
+        let (Some(keys), Some(run)) = (&self.run_keys, run::id(call.call)) else { return };
+        let ticks = &mut self.fold.environments[at].ticks;
+        let tick_at = ticks.len() - 1;
+        let runs = &mut ticks[tick_at].runs;
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&(tick_at as u32).to_le_bytes());
+        self.scratch.extend_from_slice(&slice.millis().to_le_bytes());
+        self.scratch.extend_from_slice(run.as_bytes());
+        let part = match self.gathered[at].get(self.scratch.as_slice()) {
+            Some(part) => *part as usize,
+            None => {
+                runs.push(RunFold { run: run.to_owned(), slice, sum: RunSum::new(keys, time) });
+                self.gathered[at].insert(self.scratch.as_slice().into(), runs.len() as u32 - 1);
+                runs.len() - 1
+            }
+        };
+        runs[part].sum.add(sequence, time, call.call, call.signals, keys);
     }
 
     /// Offers a call of environment `at` to the judges that may see it. Cost: for each of those a hash lookup and a comparison; the few calls with the
@@ -583,6 +643,34 @@ mod tests {
         assert_eq!(fold.environments[0].ticks[0].cells[0].cell.ratios[Signal::Error.index()], Ratio { holds: 1, applies: 1 });
         assert_eq!(fold.environments[0].ticks[0].cells[0].cell.examples, [(0, 10)]);
         assert_eq!(fold.environments[1].name, "test");
+    }
+
+    #[test]
+    fn calls_of_a_run_are_gathered_by_tick_and_slice_and_only_where_a_rule_watches_runs() {
+        use crate::plan::{Filter, Rule, RuleSpec, Statistic, WatchSpec, Windows};
+        use crate::run::RunMeasure;
+        let logs = [
+            r#"{"id":"a","time":900000001000,"model":"m","event_id":"r","latency_ms":500}"#,
+            r#"{"id":"b","time":900000002000,"model":"m","event_id":"s","user_id":"v","status_code":500}"#,
+            r#"{"id":"c","time":900000004000,"model":"m","event_id":"r","user_id":"u"}"#,
+            r#"{"id":"d","time":900000005000,"model":"m","event_id":"r"}"#,
+            r#"{"id":"e","time":900000006000,"model":"m"}"#,
+            r#"{"id":"f","time":900000006000,"model":"m","event_id":""}"#,
+            r#"{"id":"g","time":900000010000,"model":"m","event_id":"r"}"#,
+        ];
+        let watch = WatchSpec::new("calls", Statistic::Mean(MeasureRef::Run(RunMeasure::Calls)), Span::from_secs(300));
+        let rule = Rule { group_by: vec![Key::User], ..Rule::new("r") };
+        let spec = RuleSpec { rule, watches: vec![watch], applies: Filter::default(), script: None };
+        let plan = |specs| Plan::new(Windows::default(), crate::FalseAlarms::default(), specs);
+        let folded = fold(&plan(vec![spec]), &logs);
+        let part = |part: &RunFold| {
+            let label = part.sum.labels[0].as_ref().map_or("", |(_, label)| label).to_owned();
+            (part.run.clone(), (part.slice.millis() - 900_000_000_000) / 1000, part.sum.calls, label, part.sum.error)
+        };
+        let parts: Vec<_> = folded.environments[0].ticks.iter().map(|tick| tick.runs.iter().map(part).collect::<Vec<_>>()).collect();
+        let r = |slice, calls, label: &str| ("r".to_owned(), slice, calls, label.to_owned(), None);
+        assert_eq!(parts, [vec![r(0, 2, "u"), ("s".to_owned(), 0, 1, "v".to_owned(), Some(11)), r(5, 1, "")], vec![r(10, 1, "")]]);
+        assert!(fold(&plan(vec![]), &logs).environments[0].ticks.iter().all(|tick| tick.runs.is_empty()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod label;
 pub mod measure;
 pub mod plan;
+pub mod run;
 pub mod same_model;
 pub mod show;
 pub mod signal;

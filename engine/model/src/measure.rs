@@ -1,6 +1,7 @@
 //! Measures: named numbers of a call, as whole units that sum without rounding. Some are built in, others are a rule's own.
 
 use crate::call::CallLog;
+use crate::run::RunMeasure;
 use crate::show::Unit;
 use crate::verdict::VerdictMeasure;
 use serde::{Deserialize, Serialize};
@@ -60,13 +61,14 @@ impl Measure {
     }
 }
 
-/// A measure of a grouping: built in, what a rule's `measures(log)` gives, or one of verdicts.
+/// A measure of a grouping: built in, what a rule's `measures(log)` gives, or one of verdicts or runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MeasureRef {
     BuiltIn(Measure),
     User(OwnMeasure),
     /// Of verdicts, with its name as written, which may name a judge.
     Verdict(VerdictMeasure, String),
+    Run(RunMeasure),
 }
 
 /// A measure of a rule's own.
@@ -87,6 +89,7 @@ impl MeasureRef {
             Self::BuiltIn(measure) => measure.name(),
             Self::User(own) => &own.name,
             Self::Verdict(_, name) => name,
+            Self::Run(measure) => measure.name(),
         }
     }
 
@@ -96,6 +99,7 @@ impl MeasureRef {
             Self::BuiltIn(measure) => measure.step(),
             Self::User(own) => own.step,
             Self::Verdict(measure, _) => measure.step(),
+            Self::Run(measure) => measure.step(),
         }
     }
 
@@ -104,6 +108,7 @@ impl MeasureRef {
             Self::BuiltIn(measure) => measure.unit(),
             Self::User(own) => Unit::Number(own.unit.clone()),
             Self::Verdict(measure, _) => measure.unit(),
+            Self::Run(measure) => measure.unit(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::call::CallLog;
 use crate::false_alarms::FalseAlarms;
 use crate::label::Key;
 use crate::measure::{Measure, MeasureRef};
+use crate::run::RunSignal;
 use crate::show::Unit;
 use crate::signal::Signal;
 use crate::time::Span;
@@ -54,10 +55,19 @@ pub struct Grouping {
     pub filter: Filter,
     /// The script whose `applies` and `signals` decide, with the fingerprint of its text: another text is another grouping.
     pub script: Option<Script>,
-    /// It counts verdicts and not calls: a fingerprint of the judges whose they are.
-    pub verdicts: Option<u64>,
+    pub counts: Counts,
     pub signals: Vec<SignalRef>,
     pub measures: Vec<MeasureRef>,
+}
+
+/// What a grouping counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counts {
+    Calls,
+    /// Of judges; a fingerprint of those whose they are.
+    Verdicts(u64),
+    /// Whole runs, when they close.
+    Runs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +83,7 @@ pub enum SignalRef {
     User(String, u8),
     /// Of verdicts, with its name as written, which may name a judge.
     Verdict(VerdictSignal, String),
+    Run(RunSignal),
 }
 
 /// Equality filters: every key has one of its values. Empty lets everything through.
@@ -234,7 +245,7 @@ impl Watch {
         let grouping = &plan.groupings[self.grouping];
         let only = self.only.iter().map(|(at, values)| format!("{}={}", grouping.keys[*at], values.join("|"))).collect::<Vec<_>>().join(" ");
         let script = grouping.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
-        let verdicts = grouping.verdicts.map_or(String::new(), |judges| format!("{judges:016x}"));
+        let verdicts = if let Counts::Verdicts(judges) = grouping.counts { format!("{judges:016x}") } else { String::new() };
         format!("{:?}|{:?}|{keys}|{only}|{}|{script}|{verdicts}", self.statistic, self.expect, grouping.filter)
     }
 }
@@ -337,10 +348,10 @@ impl Plan {
     /// The same, with judges that see a sample of the calls.
     pub fn judged_by(mut self, mut judges: Vec<Judge>) -> Self {
         judges.sort_by(|a, b| a.name.cmp(&b.name));
-        for grouping in self.groupings.iter_mut().filter(|grouping| grouping.verdicts.is_some()) {
+        for grouping in self.groupings.iter_mut().filter(|grouping| matches!(grouping.counts, Counts::Verdicts(_))) {
             let theirs = judges.iter().filter(|judge| grouping.filter.lets_judge_through(&judge.name));
             let theirs: Vec<_> = theirs.map(|judge| format!("{}={:016x}", judge.name, judge.fingerprint)).collect();
-            grouping.verdicts = Some(fingerprint(&theirs.iter().map(String::as_str).collect::<Vec<_>>()));
+            grouping.counts = Counts::Verdicts(fingerprint(&theirs.iter().map(String::as_str).collect::<Vec<_>>()));
         }
         self.judges = judges;
         self
@@ -349,6 +360,13 @@ impl Plan {
     /// The judges that rules name, each once, in order.
     pub fn judges_named(&self) -> BTreeSet<&str> {
         self.rules.iter().flat_map(|rule| &rule.watches).filter_map(|watch| watch.statistic.judge()).collect()
+    }
+
+    /// The keys of runs' labels, by which they are grouped or filtered, in order; `None`: no rule watches runs, and none are put together.
+    pub fn run_keys(&self) -> Option<Vec<Key>> {
+        let of_runs = || self.groupings.iter().filter(|grouping| grouping.counts == Counts::Runs);
+        let keys = of_runs().flat_map(|grouping| grouping.keys.iter().chain(grouping.filter.0.iter().map(|(key, _)| key)));
+        of_runs().next().map(|_| keys.cloned().collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// The script slot of a rule: that of its `check`, or of what looks at calls.
@@ -397,27 +415,30 @@ impl Plan {
 
 fn place(groupings: &mut Vec<Grouping>, group_by: &[Key], script: Option<Script>, filter: Filter, watch: WatchSpec) -> Watch {
     let mut keys = group_by.to_vec();
-    let each = match &watch.statistic {
-        Statistic::Distinct(key) | Statistic::Top(key, ..) => Some(key.clone()),
-        _ => None,
-    };
+    let each = watch.statistic.over().cloned();
     keys.extend(each.iter().filter(|key| !group_by.contains(key)).cloned());
     let (signal, measure) = (watch.statistic.signal().cloned(), watch.statistic.measure().cloned());
     let own = matches!(signal, Some(SignalRef::User(..))) || matches!(measure, Some(MeasureRef::User(_)));
     let base = &groupings[0];
     let known = |key: &Key| base.keys.contains(key);
-    // What is known when a verdict comes are the labels that its call had; no script sees it.
-    let verdicts = watch.statistic.of_verdicts().then_some(0);
-    let script = script.filter(|_| verdicts.is_none());
-    let in_base = !own && script.is_none() && verdicts.is_none() && keys.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
+    let counts = if watch.statistic.of_verdicts() {
+        Counts::Verdicts(0)
+    } else if watch.statistic.of_runs() {
+        Counts::Runs
+    } else {
+        Counts::Calls
+    };
+    // What is known when a verdict comes or a run closes are the labels that its calls had; no script sees it.
+    let script = script.filter(|_| counts == Counts::Calls);
+    let in_base = !own && script.is_none() && counts == Counts::Calls && keys.iter().all(known) && filter.0.iter().all(|(key, _)| known(key));
     let index = if in_base || !watch.statistic.counts() {
         0
     } else {
-        let found = groupings.iter().skip(1).position(|g| g.keys == keys && g.filter == filter && g.script == script && g.verdicts == verdicts);
+        let found = groupings.iter().skip(1).position(|g| g.keys == keys && g.filter == filter && g.script == script && g.counts == counts);
         found.map_or_else(
             || {
                 let (keys, filter) = (keys.clone(), filter.clone());
-                groupings.push(Grouping { keys, filter, script, verdicts, signals: Vec::new(), measures: Vec::new() });
+                groupings.push(Grouping { keys, filter, script, counts, signals: Vec::new(), measures: Vec::new() });
                 groupings.len() - 1
             },
             |at| at + 1,
@@ -451,7 +472,7 @@ impl Grouping {
             keys: vec![Key::Stage, Key::Provider, Key::Model],
             filter: Filter::default(),
             script: None,
-            verdicts: None,
+            counts: Counts::Calls,
             signals: Signal::ALL.into_iter().map(SignalRef::BuiltIn).collect(),
             measures: Measure::ALL.map(MeasureRef::from).to_vec(),
         }
@@ -462,14 +483,18 @@ impl Grouping {
         let keys = self.keys.iter().map(Key::to_string).collect::<Vec<_>>().join(",");
         let signals = self.signals.iter().map(SignalRef::name).collect::<Vec<_>>().join(",");
         let measure = |measure: &MeasureRef| match measure {
-            MeasureRef::BuiltIn(_) | MeasureRef::Verdict(..) => measure.name().to_owned(),
+            MeasureRef::BuiltIn(_) | MeasureRef::Verdict(..) | MeasureRef::Run(_) => measure.name().to_owned(),
             // Steps of another size do not add up.
             MeasureRef::User(own) => format!("{}/{}", own.name, own.step),
         };
         let measures = self.measures.iter().map(measure).collect::<Vec<_>>().join(",");
         let script = self.script.map_or(String::new(), |script| format!("{:016x}", script.fingerprint));
-        let verdicts = self.verdicts.map_or(String::new(), |judges| format!("|{judges:016x}"));
-        format!("{keys}|{}|{script}|{signals}|{measures}{verdicts}", self.filter)
+        let counts = match self.counts {
+            Counts::Calls => String::new(),
+            Counts::Verdicts(judges) => format!("|{judges:016x}"),
+            Counts::Runs => "|runs".to_owned(),
+        };
+        format!("{keys}|{}|{script}|{signals}|{measures}{counts}", self.filter)
     }
 
     /// Series that one group of this grouping stands for.
@@ -483,6 +508,7 @@ impl SignalRef {
         match self {
             Self::BuiltIn(signal) => signal.name(),
             Self::User(name, _) | Self::Verdict(_, name) => name,
+            Self::Run(signal) => signal.name(),
         }
     }
 }
@@ -547,6 +573,16 @@ impl Statistic {
         matches!(self.signal(), Some(SignalRef::Verdict(..))) || matches!(self.measure(), Some(MeasureRef::Verdict(..)))
     }
 
+    /// Whether whole runs are counted for it, and not calls.
+    pub fn of_runs(&self) -> bool {
+        matches!(self.signal(), Some(SignalRef::Run(_))) || matches!(self.measure(), Some(MeasureRef::Run(_)))
+    }
+
+    /// The key over whose labels it is taken.
+    pub fn over(&self) -> Option<&Key> {
+        if let Self::Distinct(key) | Self::Top(key, ..) = self { Some(key) } else { None }
+    }
+
     /// Of verdicts, the judge whose they are; `None`: those of all.
     pub fn judge(&self) -> Option<&str> {
         let name = match (self.signal(), self.measure()) {
@@ -587,6 +623,7 @@ impl Statistic {
         match self {
             Self::Rate(SignalRef::BuiltIn(signal)) => signal.of_what(),
             Self::Rate(SignalRef::Verdict(signal, _)) => signal.of_what(),
+            _ if self.of_runs() => "runs",
             _ => "calls",
         }
     }
@@ -656,6 +693,24 @@ mod tests {
         assert!(!ranks(vec![by(&[Key::Stage], top()), by(&[Key::Stage, Key::Violation], Statistic::Volume)]));
         assert!(!ranks(vec![by(&[Key::Stage, Key::Violation], top())]));
         assert!(!ranks(vec![by(&[], Statistic::Top(Key::User, None, 3))]));
+    }
+
+    #[test]
+    fn runs_have_groupings_of_their_own_and_the_labels_that_these_need() {
+        let latency = || Statistic::Quantile(MeasureRef::Run(crate::run::RunMeasure::LatencyMs), 0.95);
+        let by_tenant = Filter(vec![(Key::Property("tenant".into()), vec!["acme".into()])]);
+        let script = Some(Script { slot: 0, fingerprint: 7 });
+        let failed = spec(&[Key::User], Filter::default(), script, Statistic::Rate(SignalRef::Run(RunSignal::Error)));
+        let plan = Plan::new(
+            Windows::default(),
+            FalseAlarms::default(),
+            vec![spec(&[], by_tenant, None, latency()), failed, spec(&[Key::User], Filter::default(), None, latency())],
+        );
+        assert_eq!(plan.run_keys(), Some(vec![Key::User, Key::Property("tenant".into())]));
+        let identities: Vec<_> = plan.groupings.iter().skip(1).map(Grouping::identity).collect();
+        assert_eq!(identities, ["|tenant=acme|||run_latency_ms|runs", "user_id|||run_error|run_latency_ms|runs"], "no script sees a run");
+        assert_eq!(latency().of_what(), "runs");
+        assert_eq!(Plan::new(Windows::default(), FalseAlarms::default(), Vec::new()).run_keys(), None);
     }
 
     #[test]

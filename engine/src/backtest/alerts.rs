@@ -134,7 +134,8 @@ fn counted(ran: &Ran, mut row: Row, observations: &[Observation], worst: Option<
     (row.watch, row.what, row.unit) = (watch.name.clone(), watch.statistic.describe(), watch.statistic.unit());
     let drift = observations.get(at).and_then(|seen| seen.drift).or(worst.and_then(|seen| seen.drift));
     row.since = drift.map_or(row.since, |drift| drift.since.min(row.since));
-    if watch.statistic.signal().is_some() {
+    // Of verdicts and of runs nobody noted which calls they were.
+    if watch.statistic.signal().is_some() && !watch.statistic.of_verdicts() && !watch.statistic.of_runs() {
         let labels: Vec<_> = row.group.iter().map(|(_, label)| label.clone()).collect();
         let tally = ran.hits.tally(index, at, &row.environment, &labels, row.since, row.ended.unwrap_or(last));
         (row.bad_calls, row.calls) = (Some(tally.bad), Some(tally.calls));

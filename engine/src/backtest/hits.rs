@@ -103,8 +103,8 @@ impl Watched {
                     bit: match signal {
                         SignalRef::BuiltIn(signal) => Bit::BuiltIn(1 << signal.index()),
                         SignalRef::User(_, at) => Bit::User(1 << at),
-                        // A verdict is no property of the call: the scribe sees calls alone.
-                        SignalRef::Verdict(..) => continue,
+                        // A verdict is no property of the call, and a run has many: the scribe sees calls alone.
+                        SignalRef::Verdict(..) | SignalRef::Run(_) => continue,
                     },
                     script: grouping.script.map(|script| script.slot),
                     filter: grouping.filter.clone(),

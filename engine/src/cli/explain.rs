@@ -64,7 +64,8 @@ fn text(explained: &Explained) -> String {
     } else {
         "in range"
     };
-    let place = standing::place(&explanation.group);
+    let runs = !explanation.watches.is_empty() && explanation.watches.iter().all(|watch| watch.of_what == "runs");
+    let place = standing::place_among(&explanation.group, runs);
     let mut text = format!("{} · {} · {place}: {state}  ({})\n", explanation.rule, explanation.environment, message::moment(explanation.at, None));
     for watch in &explanation.watches {
         let _ = write!(text, "\n{} over {}\n", watch.what, watch.window);
@@ -97,21 +98,23 @@ fn text(explained: &Explained) -> String {
 fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, String)> {
     let seen = &watch.observation;
     let written = |value: f64| watch.unit.show(value);
+    // Whatever calls are left out, people speak of calls; runs are something else.
+    let what = if watch.of_what == "runs" { "runs" } else { "calls" };
     let mut lines = Vec::new();
     let now = match seen.value {
         Some(value) if watch.unit == Unit::Share => {
             let counts = format!("{} of {}", show::number(seen.holds as f64), show::number(seen.calls as f64));
-            format!("{} ({counts} calls; 95 % limits {} to {})", written(value), written(seen.low), written(seen.high))
+            format!("{} ({counts} {what}; 95 % limits {} to {})", written(value), written(seen.low), written(seen.high))
         }
         Some(value) if watch.what == "calls" => written(value),
-        Some(value) => format!("{} (of {} calls)", written(value), show::number(seen.calls as f64)),
-        None => format!("too few calls to say ({})", show::number(seen.calls as f64)),
+        Some(value) => format!("{} (of {} {what})", written(value), show::number(seen.calls as f64)),
+        None => format!("too few {what} to say ({})", show::number(seen.calls as f64)),
     };
     lines.push(("now", now));
     lines.extend(explained.believed.get(&watch.name).map(|believed| ("judged", believed.to_string())));
     match (watch.expected, &watch.gauge) {
         (Some(range), _) => lines.push(("expected", format!("{} to {}", written(range.low), written(range.high)))),
-        (None, Some(gauge)) if gauge.learning => lines.push(("expected", format!("learning: {}", missing(&watch.what, gauge)))),
+        (None, Some(gauge)) if gauge.learning => lines.push(("expected", format!("learning: {}", missing(&watch.what, what, gauge)))),
         (None, _) => {}
     }
     if let Some(gauge) = &watch.gauge {
@@ -122,10 +125,10 @@ fn lines(watch: &WatchExplanation, explained: &Explained) -> Vec<(&'static str, 
         if let Some(leaning) = gauge.leaning.filter(|leaning| leaning.log_evidence > 0.0) {
             let side = if leaning.direction == Direction::Up { "up" } else { "down" };
             let (calls, events) = (show::number(leaning.calls.round()), show::number(leaning.events.round()));
-            let counts = if watch.what == "calls" { format!("{events} calls") } else { format!("{events} of {calls} calls") };
+            let counts = if watch.what == "calls" { format!("{events} calls") } else { format!("{events} of {calls} {what}") };
             lines.push(("leans", format!("{side} since {}, {counts} since then", message::moment(leaning.since, Some(explained.explanation.at)))));
         }
-        lines.push(("traffic", format!("{} calls a minute", show::number((gauge.calls_per_minute * 10.0).round() / 10.0))));
+        lines.push(("traffic", format!("{} {what} a minute", show::number((gauge.calls_per_minute * 10.0).round() / 10.0))));
         if let Some(delay) = gauge.delay {
             let above = explained.above.iter().filter_map(|above| Some((&above.group, *above.delays.get(&watch.name)?)));
             let day = Span::from_secs(86_400);
@@ -160,18 +163,18 @@ fn evidence(gauge: &GaugeExplanation) -> String {
 }
 
 /// What a gauge still needs before it expects anything; its constants are the machine's.
-fn missing(what: &str, gauge: &GaugeExplanation) -> String {
+fn missing(what: &str, of_what: &str, gauge: &GaugeExplanation) -> String {
     if gauge.calls_per_minute <= 0.0 {
-        return "no call that this counts comes at the moment".to_owned();
+        return format!("no {} that this counts comes at the moment", of_what.trim_end_matches('s'));
     }
     let takes = |calls: f64| {
         let span = Span::from_millis((calls / gauge.calls_per_minute * 60_000.0).min(1e12) as u64);
-        format!("; {} calls take about {}", show::number(calls), standing::about(span))
+        format!("; {} {of_what} take about {}", show::number(calls), standing::about(span))
     };
     if what == "calls" {
         "a volume learns from a day of calls".to_owned()
     } else if what.ends_with(" rate") {
-        format!("a rate learns from 5 bad calls or 1,000 calls, or in a week{}", takes(1000.0))
+        format!("a rate learns from 5 bad {of_what} or 1,000 {of_what}, or in a week{}", takes(1000.0))
     } else {
         format!("a distribution learns from 500 values over an hour{}", takes(500.0))
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     let outbox = app.store.ask(|db| db.outbox()).await?;
     let judges = app.judges.judges();
-    let (ledger, position, waiting, series, firing, standings, suspended, judging) = app
+    let (ledger, position, waiting, series, firing, standings, suspended, judging, runs) = app
         .reader
         .ask(|machine| {
             let series: Vec<_> = machine.series().map(|(name, groups, series)| (name.to_owned(), groups, series)).collect();
@@ -27,7 +27,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
             let name = |at: usize| machine.plan().rules[at].name.clone();
             let suspended: Vec<_> = machine.suspended().map(|it| (it.environment.clone(), name(it.rule), it.of.name())).collect();
             let judging: Vec<_> = machine.judging().map(|(judge, waiting)| (judge.to_owned(), waiting)).collect();
-            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules(), suspended, judging)
+            let runs: Vec<_> = machine.open_runs().map(|(name, open)| (name.to_owned(), open)).collect();
+            (machine.ledger().clone(), machine.position(), machine.waiting(), series, firing, machine.rules(), suspended, judging, runs)
         })
         .await?;
     let mut page = Page(String::with_capacity(4096));
@@ -43,6 +44,16 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     page.one("future_total", "counter", "Event times pulled back to the server's stamp.", ledger.future);
     page.one("missed_total", "counter", "Sequences gone from the stream before they were read.", ledger.missed);
     page.one("series_overflow_total", "counter", "Calls counted under (other) for lack of series.", ledger.overflowed);
+    page.one(
+        "run_calls_unmeasured_total",
+        "counter",
+        "Calls whose run is not measured, or not whole, because too many runs were open.",
+        ledger.run_calls_unmeasured,
+    );
+    page.head("open_runs", "gauge", "Runs that are open, by environment; none where no rule watches runs.");
+    for (environment, open) in &runs {
+        page.line("open_runs", &[("environment", environment)], *open as f64);
+    }
     page.head("rule_failures_total", "counter", "Times a rule's script failed, by rule and function.");
     for (rule, count) in &ledger.script_failures {
         page.line("rule_failures_total", &[("rule", rule), ("on", "call")], *count as f64);

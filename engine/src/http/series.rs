@@ -1,7 +1,8 @@
 //! `GET /api/v1/series`: counts, rates and distributions over a window, for any grouping that is kept.
 //!
 //! What is not sealed yet comes from the machine, everything older from the store; both are sums of the same cells, so the answer is exact. A judge's rate
-//! of fails is an estimate from a sample, and where the judge is calibrated it is given corrected as well.
+//! of fails is an estimate from a sample, and where the judge is calibrated it is given corrected as well. Verdicts and runs are kept only where a rule
+//! watches them.
 
 use super::{App, Problem};
 use crate::judging::calibrated::{self, Believed, Calibrated};
@@ -9,7 +10,8 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use machine::SliceBlock;
-use model::plan::{Grouping, Plan, SignalRef};
+use model::plan::{Counts, Grouping, Plan, SignalRef};
+use model::run::RunMeasure;
 use model::verdict::VerdictSignal;
 use model::window::wilson;
 use model::{Cell, Key, Labels, Measure, MeasureRef, Quantiles, Span};
@@ -29,7 +31,7 @@ pub(super) struct Query {
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
     Signal(String),
-    Measure(Measure),
+    Measure(MeasureRef),
 }
 
 /// One group's sums.
@@ -143,17 +145,19 @@ fn is_set(grouping: &Grouping, (key, value): &(Key, String)) -> bool {
 fn find<'p>(plan: &'p Plan, query: &Query) -> Result<(&'p Grouping, usize), Problem> {
     let position = |grouping: &Grouping| match &query.wanted {
         Wanted::Signal(name) => grouping.signals.iter().position(|signal| signal.name() == name),
-        Wanted::Measure(measure) => grouping.measures.iter().position(|known| *known == MeasureRef::BuiltIn(*measure)),
+        Wanted::Measure(measure) => grouping.measures.iter().position(|known| known == measure),
     };
-    // Of verdicts only what rules watch is kept; what such a rule leaves out must be left out of the question, too.
-    let asked = |grouping: &Grouping| match &query.wanted {
-        Wanted::Signal(name) => grouping.filter.0.iter().all(|(key, values)| {
-            let judge = (Key::Judge, name.split_once(':').map_or("", |(_, judge)| judge).to_owned());
-            query.only.iter().chain([&judge]).any(|(only, value)| only == key && values.as_slice() == std::slice::from_ref(value))
-        }),
-        Wanted::Measure(_) => false,
+    // Of verdicts and runs only what rules watch is kept; what such a rule leaves out must be left out of the question, too.
+    let judge = match &query.wanted {
+        Wanted::Signal(name) => name.split_once(':').map(|(_, judge)| (Key::Judge, judge.to_owned())),
+        Wanted::Measure(_) => None,
     };
-    let open = |grouping: &Grouping| grouping.filter.0.is_empty() || grouping.verdicts.is_some() && asked(grouping);
+    let asked = |grouping: &Grouping| {
+        let says =
+            |key: &Key, values: &[String]| query.only.iter().chain(&judge).any(|(only, value)| only == key && values == std::slice::from_ref(value));
+        grouping.filter.0.iter().all(|(key, values)| says(key, values))
+    };
+    let open = |grouping: &Grouping| grouping.filter.0.is_empty() || grouping.counts != Counts::Calls && asked(grouping);
     let keys = |grouping: &Grouping| {
         let only = query.only.iter().filter(|only| !is_set(grouping, only)).map(|(key, _)| key);
         query.group_by.iter().chain(only).all(|key| grouping.keys.contains(key))
@@ -172,7 +176,7 @@ fn find<'p>(plan: &'p Plan, query: &Query) -> Result<(&'p Grouping, usize), Prob
         let kept: Vec<_> = plan
             .groupings
             .iter()
-            .filter(|grouping| grouping.filter.0.is_empty() || grouping.verdicts.is_some())
+            .filter(|grouping| grouping.filter.0.is_empty() || grouping.counts != Counts::Calls)
             .map(|grouping| {
                 let names = grouping.signals.iter().map(|signal| signal.name()).chain(grouping.measures.iter().map(|measure| measure.name()));
                 let keys = std::iter::once("environment".to_owned()).chain(grouping.keys.iter().map(Key::to_string)).collect::<Vec<_>>().join(", ");
@@ -240,10 +244,9 @@ fn parse(query: &str) -> Result<Query, Problem> {
             }
             "signal" => wanted = Some(Wanted::Signal(value.into_owned())),
             "measure" => {
-                let names = Measure::ALL.map(Measure::name).join(", ");
-                wanted = Some(Wanted::Measure(
-                    Measure::parse(&value).ok_or_else(|| bad(format!("unknown measure `{value}`"), &format!("known: {names}")))?,
-                ));
+                let names = Measure::ALL.map(Measure::name).into_iter().chain(RunMeasure::ALL.map(RunMeasure::name)).collect::<Vec<_>>().join(", ");
+                let measure = Measure::parse(&value).map(MeasureRef::from).or_else(|| RunMeasure::parse(&value).map(MeasureRef::Run));
+                wanted = Some(Wanted::Measure(measure.ok_or_else(|| bad(format!("unknown measure `{value}`"), &format!("known: {names}")))?));
             }
             "window" => {
                 window = Span::parse(&value)

@@ -37,6 +37,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
                 "future": ledger.future,
                 "missed": ledger.missed,
                 "overflowed": ledger.overflowed,
+                "run_calls_unmeasured": ledger.run_calls_unmeasured,
                 "script_failures": ledger.script_failures,
                 "check_failures": ledger.check_failures,
                 "balances": ledger.balances(),

@@ -283,6 +283,48 @@ async fn percentiles_are_within_a_percent_and_measures_come_in_their_units() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn runs_are_kept_where_a_rule_watches_them_and_are_said_to_be_runs() {
+    const RUNS: &str = r#"rule(#{ name: "runs", watch: #{ slow: quantile("run_latency_ms", 0.95, "5m"), failed: rate("run_error", "5m") },
+        applies: #{ service: "chat" }, group_by: ["user_id"] });"#;
+    let nats = Nats::start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    let engine = Setup::new(&nats).set("rules.library", "[]").rule("runs.rhai", RUNS).start().await;
+    let now = tick_before(3 * MINUTE);
+    let mut id = 0;
+    let mut log = |after: i64, run: &str, service: &str, latency_ms: u64, status: u16| {
+        id += 1;
+        json!({ "id": id, "time": now + after, "kind": "retrieval", "event_id": run, "service": service, "user_id": "u", "latency_ms": latency_ms,
+            "status_code": status })
+    };
+    let logs = vec![
+        log(2_000, "a", "chat", 2_000, 200),
+        log(5_000, "a", "chat", 1_000, 500),
+        log(5_000, "b", "chat", 500, 200),
+        log(5_000, "c", "import", 500, 500),
+        log(5_000, "", "chat", 500, 500),
+        // Those above are over by then, and this one is not.
+        log(60_000, "d", "chat", 500, 200),
+    ];
+    count(&mut publishing, &engine, logs).await;
+    // The clock follows elapsed time, so a run may close on its own while this test is slow.
+    let of = |answer: &Value, name: &str| answer["groups"][0][name].as_u64().unwrap_or_else(|| panic!("no {name} in {answer:#}"));
+    let latency = engine.json("/api/v1/series?measure=run_latency_ms&window=1h&where=service=chat&group_by=user_id").await;
+    assert_eq!(latency["groups"][0]["group"], json!({ "environment": "default", "user_id": "u" }));
+    assert!((2..=3).contains(&of(&latency, "count")) && latency["groups"][0]["max"] == 5_000.0, "{latency:#}");
+    let failed = engine.json("/api/v1/series?signal=run_error&window=1h&where=service=chat").await;
+    assert!(of(&failed, "numerator") == 1 && (2..=3).contains(&of(&failed, "denominator")), "{failed:#}");
+    let (status, detail, hint) = refused(&engine, "/api/v1/series?signal=run_error").await;
+    assert_eq!((status, detail.as_str()), (404, "this combination of series and keys is not kept"));
+    assert!(hint.contains("; run_error, run_latency_ms by environment, user_id where service=chat; "), "{hint}");
+
+    let explained = engine.json("/api/v1/explain?rule=runs").await;
+    assert_eq!(explained["watches"][0]["of_what"], "runs", "{explained:#}");
+    let samples = prometheus(&answer_of(&engine, "/metrics", "text/plain").await.body);
+    assert_eq!(samples.get("streamgauge_run_calls_unmeasured_total"), Some(&0.0));
+    assert!(samples.get(r#"streamgauge_open_runs{environment="default"}"#).is_some_and(|open| *open <= 1.0), "{samples:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_question_without_an_answer_is_told_why_and_how_to_ask() {
     let nats = Nats::start().await;
     let mut publishing = Publishing::new(&nats).await;
@@ -296,7 +338,12 @@ async fn a_question_without_an_answer_is_told_why_and_how_to_ask() {
         ("signal=error&window=5x", 400, "cannot read the window `5x`", "write it like 30s, 5m, 1h30m or 7d"),
         ("signal=error&window=0s", 400, "cannot read the window `0s`", "write it like 30s, 5m, 1h30m or 7d"),
         ("signal=error&window=", 400, "cannot read the window ``", "write it like 30s, 5m, 1h30m or 7d"),
-        ("measure=latency", 400, "unknown measure `latency`", "known: latency_ms, ttft_ms, input_tokens, output_tokens, cost_usd, attempts"),
+        (
+            "measure=latency",
+            400,
+            "unknown measure `latency`",
+            "known: latency_ms, ttft_ms, input_tokens, output_tokens, cost_usd, attempts, run_latency_ms, run_cost_usd, run_calls",
+        ),
         ("signal=error&limit=5", 400, "unknown parameter `limit`", "known: signal, measure, window, group_by, where"),
         ("signal=error&where=stage", 400, "cannot read `stage`", "write where=key=value"),
         ("", 400, "name a signal or a measure", "for example /api/v1/series?signal=fallback&window=5m&group_by=stage"),

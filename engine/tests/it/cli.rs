@@ -174,7 +174,7 @@ async fn a_bad_rule_is_named_with_its_place_and_stops_no_other() {
 rules/bad.rhai:1:35: unknown signal `fallbak`
  1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
    |                                   ^
-hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid; a signal of your own is an entry of what fn signals(log) returns
+hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid, run_error, run_fallback; a signal of your own is an entry of what fn signals(log) returns
 rules/worse.rhai:4:5: expected `,` to separate the items of this object map literal
  4 |     watch: rate(\"fallback\", \"5m\"),
    |     ^
@@ -245,7 +245,7 @@ all well: 1 rule, 2 warnings
 rules/bad.rhai:1:35: unknown signal `fallbak`
  1 | rule(#{ name: \"mine\", watch: rate(\"fallbak\", \"5m\").expect(0.0, 0.05) });
    |                                   ^
-hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid; a signal of your own is an entry of what fn signals(log) returns
+hint: did you mean `fallback`? known: error, retry, fallback, rate_limited, timeout, overloaded, content_filtered, truncated, refused, invalid_json, fenced_json, schema_invalid, empty, slow, tool_arguments_invalid, run_error, run_fallback; a signal of your own is an entry of what fn signals(log) returns
 1 problem
 ").await;
     folder.check("check nowhere", 2, "streamgauge: there are no rules at nowhere\nhint: name a folder of *.rhai files, or one of them\n").await;
@@ -268,7 +268,7 @@ basics, shipped
   off: retry-rate, invalid-json-rate, schema-violations, errors, truncation, refusals, empty-answers, latency, volume, cost
 
 memory-layer, shipped: off; rules.library can name it, or rules of it
-  off: retrieval-misses, retrieval-relevance, retrieval-judged, retrieval-latency, retrieval-cost, retrieval-failures, synthesis-quality, synthesis-groundedness, synthesis-consistency, synthesis-context, synthesis-latency, synthesis-cost, extraction-precision, extraction-schema, extraction-duplicates, extraction-write-latency, extraction-write-failures, orchestration-latency, orchestration-routing, orchestration-fallbacks, orchestration-rate-limits, orchestration-model-cost, user-cost
+  off: retrieval-misses, retrieval-relevance, retrieval-judged, retrieval-latency, retrieval-cost, retrieval-failures, synthesis-quality, synthesis-groundedness, synthesis-consistency, synthesis-context, synthesis-latency, synthesis-cost, extraction-precision, extraction-schema, extraction-duplicates, extraction-write-latency, extraction-write-failures, orchestration-latency, orchestration-routing, orchestration-fallbacks, orchestration-rate-limits, orchestration-model-cost, orchestration-run-latency, orchestration-run-cost, orchestration-run-calls, orchestration-run-errors, user-cost
 
 judges, shipped: off; rules.library can name it, or rules of it
   off: judge-errors, judge-unreadable, judge-latency, judge-skips, judge-spend, judge-flat-scores

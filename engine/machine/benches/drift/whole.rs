@@ -60,7 +60,7 @@ fn run(seed: u64, rules: Vec<RuleSpec>) -> (Duration, usize) {
             }
             CellFold { grouping: 0, slice: at, labels: labels.clone(), cell }
         });
-        let ticks = vec![TickFold { tick: at, cells: cells.collect(), offers: Vec::new(), failures: Vec::new() }];
+        let ticks = vec![TickFold { tick: at, cells: cells.collect(), offers: Vec::new(), failures: Vec::new(), runs: Vec::new() }];
         let environment = EnvironmentFold { name: "production".into(), clock: at, stamp: at, sequences: Vec::new(), ticks };
         let first = sequence + 1;
         sequence += 10 * GROUPS as u64;

@@ -3,10 +3,11 @@
 use model::call::ResponseFormat;
 use model::fold::{ScriptView, event_time};
 use model::plan::{Decides, Filter, NoData, Range, Rule, RuleSpec, Script, Severity, SignalRef, Statistic, WatchSpec, Windows, fingerprint};
+use model::run::{RunMeasure, RunSignal};
 use model::signal::{Findings, Signals, has_text_answer, json_answer, signals};
 use model::verdict::{Judge, JudgeRequest, Outcome, Sampling, Skip, Verdict, VerdictSignal};
 use model::window::{Checked, Fire};
-use model::{CallLog, FalseAlarms, Folder, Inspected, Key, Measure, Plan, Signal, Span, Suspension, Timestamp};
+use model::{CallLog, FalseAlarms, Folder, Inspected, Key, Measure, MeasureRef, Plan, Signal, Span, Suspension, Timestamp};
 use std::collections::BTreeMap;
 use streamgauge_machine::{CheckRequest, Input, Suspended, Suspends};
 
@@ -129,6 +130,18 @@ pub fn every_kind_of_rule() -> Plan {
     seldom.rule.every = Span::from_secs(30);
     seldom.rule.repeat = Some(Span::from_secs(60));
     seldom.rule.inhibit_by = vec!["busy".to_owned()];
+    let mut heavy_runs = checked(
+        2,
+        rule(
+            "heavy runs",
+            &[],
+            vec![
+                watch("users", Statistic::Top(Key::User, Some(MeasureRef::Run(RunMeasure::Calls)), 3), 120),
+                WatchSpec { only: only(Key::Service, "service-1"), ..watch("fallbacks", Statistic::Count(SignalRef::Run(RunSignal::Fallback)), 120) },
+            ],
+        ),
+    );
+    heavy_runs.rule.every = Span::from_secs(60);
     let specs = vec![
         rule("errors", &[Key::Stage], vec![at_least(5, expect(0.0, 0.2, watch("errors", rate(Signal::Error), 60)))]),
         held(30, 60, rule("fallbacks", &[Key::Provider, Key::Model], vec![expect(0.0, 0.1, watch("fallbacks", rate(Signal::Fallback), 120))])),
@@ -169,7 +182,16 @@ pub fn every_kind_of_rule() -> Plan {
             ),
         ),
         seldom,
+        heavy_runs,
         silence,
+        rule(
+            "runs",
+            &[Key::Service],
+            vec![
+                at_least(5, expect(0.0, 0.5, watch("failed", Statistic::Rate(SignalRef::Run(RunSignal::Error)), 60))),
+                expect(0.0, 3_000.0, watch("slow", Statistic::Quantile(MeasureRef::Run(RunMeasure::LatencyMs), 0.9), 120)),
+            ],
+        ),
         scripted(3, rule("bad minutes", &[Key::Stage], vec![at_least(5, expect(0.0, 0.25, watch("own", rate_of_own(), 60)))])),
         scripted(4, rule("own", &[Key::Provider], vec![expect(0.0, 0.3, watch("own", rate_of_own(), 30)), watch("calls", Statistic::Volume, 60)])),
     ];

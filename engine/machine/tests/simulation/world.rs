@@ -192,6 +192,13 @@ impl Generator<'_> {
         if rng.u32(0..10) > 0 {
             fields += &format!(r#","latency_ms":{latency},"usage":{{"input_tokens":{}}}"#, rng.u32(1..5_000));
         }
+        // Neighbours in the stream share runs, which overlap; not every call of one says whose it is.
+        if rng.u32(0..4) > 0 {
+            fields += &format!(r#","event_id":"run-{}""#, (self.sequence - rng.u64(0..8).min(self.sequence)) / 3);
+        }
+        if rng.bool() {
+            fields += &format!(r#","service":"service-{}""#, rng.u32(0..2));
+        }
         let truth = Truth { environment, labels: vec![stage, provider.to_owned(), model], time };
         (format!("{{{fields}}}").into_bytes(), Some(truth))
     }
