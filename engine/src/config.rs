@@ -1,10 +1,11 @@
 //! The configuration, as meant: parsed once, at start, from `streamgauge.toml`, the environment and `--set`.
 //!
 //! Inside the engine these types hold the truth and nobody checks again. In `config/`: `read.rs` (defaults, ranges and
-//! meaning of every key; those of judges in `judges.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
+//! meaning of every key; those of judges in `judges.rs`, of access in `access.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
 //! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
 //! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
 
+mod access;
 pub(crate) mod errors;
 pub(crate) mod judges;
 mod read;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use access::{AccessConfig, May, ProxyConfig, TokenConfig};
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use judges::{Api, JudgeConfig, JudgeFrom, PriceConfig, SpendConfig};
 use section::Section;
@@ -43,6 +45,7 @@ pub struct Config {
     pub judges: BTreeMap<String, JudgeConfig>,
     /// By model, instead of or beside the table that we ship.
     pub prices: BTreeMap<String, PriceConfig>,
+    pub access: AccessConfig,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -18,6 +18,7 @@
 //! Deliberately absent: decisions about calls, rules or alerts. They are the machine's.
 
 use crate::deadletter::{DeadLetters, Letter};
+use crate::durations::Durations;
 use crate::error::Fault;
 use crate::inspect::{Folded, Inspector};
 use crate::journal::{Entry, Journal};
@@ -176,11 +177,15 @@ pub struct Pulse {
     /// Position of the last snapshot.
     pub committed: AtomicU64,
     pub snapshots: AtomicU64,
-    pub snapshot_micros: AtomicU64,
     pub snapshot_bytes: AtomicU64,
     pub batches: AtomicU64,
-    pub fold_micros: AtomicU64,
-    pub merge_micros: AtomicU64,
+    /// How long the stages of the work take: a batch is read, folded (on any thread) and applied; a rule is checked over its groups (on any thread);
+    /// a snapshot is made and written.
+    pub read: Durations,
+    pub fold: Durations,
+    pub apply: Durations,
+    pub check: Durations,
+    pub snapshot: Durations,
     /// Milliseconds since the epoch of the last call's server stamp.
     pub last_stamp: AtomicU64,
     /// Messages in the stream behind the last one read.
@@ -347,6 +352,7 @@ impl Daemon {
                 batch = batches.recv(), if room => match batch {
                     Some(batch) if batch.envelopes.is_empty() => caught_up = batch.pending == 0,
                     Some(batch) => {
+                        self.pulse.read.note(batch.took);
                         for (envelopes, pending) in self.cut_at_journal(batch) {
                             let (inspector, suspensions) = (self.inspector.clone(), self.suspensions.clone());
                             folding.push_back(tokio::task::spawn_blocking(move || {
@@ -371,8 +377,8 @@ impl Daemon {
         let mut effects = Vec::new();
         self.machine.apply(Input::Folded(folded.fold), &mut effects);
         self.pulse.batches.fetch_add(1, Ordering::Relaxed);
-        self.pulse.fold_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-        self.pulse.merge_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+        self.pulse.fold.note(took);
+        self.pulse.apply.note(began.elapsed());
         if let Some(last) = envelopes.last() {
             self.pulse.last_stamp.store(last.stamp.millis().max(0) as u64, Ordering::Relaxed);
         }
@@ -595,12 +601,14 @@ impl Daemon {
     }
 
     fn check(&self, request: CheckRequest) -> JoinHandle<(CheckRequest, Vec<Checked>)> {
-        let inspector = self.inspector.clone();
+        let (inspector, pulse) = (self.inspector.clone(), self.pulse.clone());
         tokio::task::spawn_blocking(move || {
             let Decides::Check(slot) = inspector.plan.rules[request.rule].decides else { unreachable!("the machine asks rules with a check alone") };
             let began = Instant::now();
             let results = inspector.rules.check_all(request.rule, &request.groups);
-            inspector.timings.checked(slot, request.groups.len(), began.elapsed());
+            let took = began.elapsed();
+            inspector.timings.checked(slot, request.groups.len(), took);
+            pulse.check.note(took);
             (request, results)
         })
     }
@@ -737,6 +745,6 @@ impl Saving {
         self.every = (cost * SNAPSHOT_SHARE).clamp(*SNAPSHOT_EVERY.start(), *SNAPSHOT_EVERY.end());
         pulse.committed.store(position, Ordering::Relaxed);
         pulse.snapshots.fetch_add(1, Ordering::Relaxed);
-        pulse.snapshot_micros.store(cost.as_micros() as u64, Ordering::Relaxed);
+        pulse.snapshot.note(cost);
     }
 }

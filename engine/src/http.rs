@@ -1,17 +1,24 @@
-//! The listener: health, metrics, the JSON API, and a page to look at. Whoever can reach it sees numbers and alerts, never payloads, and may adopt an
-//! alert as the new normal and have the rules' files read again; everything else is reading.
+//! The listener: health, metrics, the JSON API, and pages to look at. Whoever may read sees numbers and alerts, never payloads; who may operate can
+//! adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
+//!
+//! Every refusal is a problem with its way out: as `application/problem+json` (RFC 9457), and as a page where a browser asked for one.
 
+pub(crate) mod access;
 mod adopt;
 mod alerts;
+mod audit;
+mod curve;
 pub(crate) mod explain;
 pub(crate) mod judges;
 mod metrics;
-mod page;
+pub mod openapi;
+mod pages;
 mod reload;
 mod rules;
 mod series;
 mod status;
 
+use crate::config::May;
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
 use crate::judging::Board;
@@ -19,17 +26,25 @@ use crate::outbox::Deliveries;
 use crate::reload::Asking;
 use crate::rulebook::Standing;
 use crate::store::Store;
-use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use access::{Caller, Form};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
+
+pub use access::Access;
+
+/// Forms of our pages are some hundred bytes.
+const BODY_MAX: usize = 64 * 1024;
 
 /// What handlers may look at.
 #[derive(Clone, Debug)]
@@ -47,6 +62,7 @@ pub struct App {
     pub slack: String,
     /// What the judges' desk shows; empty without judges.
     pub judges: Arc<Board>,
+    pub access: Arc<Access>,
 }
 
 /// What must be true for `/readyz`.
@@ -65,42 +81,145 @@ pub async fn bind(address: SocketAddr) -> Result<tokio::net::TcpListener, Fault>
     })
 }
 
+/// Every route, as the document at `/api/v1/openapi.json` describes them.
+fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
+    let page = |path, handler| (Method::GET, path, handler);
+    vec![
+        page("/", get(pages::overview::page)),
+        page("/alerts/{id}", get(pages::alert::page)),
+        (Method::POST, "/alerts/{id}/adopt", post(pages::alert::adopt)),
+        page("/rules", get(pages::rules::list)),
+        page("/rules/{name}", get(pages::rules::one)),
+        (Method::POST, "/rules/reload", post(pages::rules::reload)),
+        page("/evaluators", get(pages::evaluators::page)),
+        page("/status", get(pages::status::page)),
+        page("/sign-in", get(pages::sign_in::page)),
+        (Method::POST, "/sign-in", post(pages::sign_in::sign_in)),
+        (Method::POST, "/sign-out", post(pages::sign_in::sign_out)),
+        page("/style.css", get(pages::frame::style)),
+        page("/script.js", get(pages::frame::script)),
+        page("/icon.svg", get(pages::frame::icon)),
+        page("/healthz", get(|| async { "ok\n" })),
+        page("/readyz", get(ready)),
+        page("/metrics", get(metrics::metrics)),
+        page("/api/v1/openapi.json", get(openapi::openapi)),
+        page("/api/v1/status", get(status::status)),
+        page("/api/v1/series", get(series::series)),
+        page("/api/v1/alerts", get(alerts::alerts)),
+        (Method::POST, "/api/v1/alerts/{id}/adopt", post(adopt::adopt)),
+        page("/api/v1/audit", get(audit::audit)),
+        page("/api/v1/explain", get(explain::explain)),
+        page("/api/v1/judges", get(judges::judges)),
+        page("/api/v1/sampling", get(judges::sampling)),
+        page("/api/v1/rules", get(rules::rules)),
+        (Method::POST, "/api/v1/rules/reload", post(reload::reload)),
+    ]
+}
+
 /// Serves until `stop` says so.
 pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
-    let router = Router::new()
-        .route("/", get(page::overview))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/series", get(series::series))
-        .route("/api/v1/alerts", get(alerts::alerts))
-        .route("/api/v1/alerts/{id}/adopt", post(adopt::adopt))
-        .route("/api/v1/explain", get(explain::explain))
-        .route("/api/v1/judges", get(judges::judges))
-        .route("/api/v1/sampling", get(judges::sampling))
-        .route("/api/v1/rules", get(rules::rules))
-        .route("/api/v1/rules/reload", post(reload::reload))
+    let router = routes()
+        .into_iter()
+        .fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no such page", "see / for what there is") })
-        .layer(axum::middleware::from_fn(guard))
-        .with_state(app);
+        .method_not_allowed_fallback(|| async {
+            let hint = "see /api/v1/openapi.json for what can be asked how";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this cannot be asked with that method", hint)
+        })
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let stopped = async move {
         let _ = stop.changed().await;
     };
     axum::serve(listener, router).with_graceful_shutdown(stopped).await.map_err(|error| Fault::plain(format!("the listener failed: {error}")))
 }
 
-async fn guard(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+/// What anyone may ask: whether the process is well, and what a browser needs to show the way in.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/sign-in" | "/style.css" | "/script.js" | "/icon.svg")
+}
+
+/// Lets through who may ask, and gives every answer the headers that keep browsers from being used against it.
+async fn guard(State(app): State<App>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {
+    let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+    let wants_page = wants_page(&path, &headers);
+    let (caller, mut response) = match admit(&app, peer, &path, request).await {
+        Ok((caller, request)) => (caller, next.run(request).await),
+        Err(problem) => (None, problem.into_response()),
+    };
+    if wants_page && let Some(problem) = response.extensions().get::<Problem>().cloned() {
+        response = pages::problem(&app, caller.as_ref(), &path, &headers, problem);
+    }
+    // A page's styles, script and questions are our own; nothing stands inside it, and it stands inside nothing.
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; \
+        frame-ancestors 'none'; base-uri 'none'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Not `no-referrer`, under which a browser does not say where our own forms come from.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
-async fn ready(axum::extract::State(app): axum::extract::State<App>) -> Response {
+/// A browser that is shown a page, and not a program.
+fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+    let accepts = |accept: &HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains("text/html"));
+    !path.starts_with("/api/") && path != "/metrics" && headers.get(header::ACCEPT).is_some_and(accepts)
+}
+
+/// The request of a caller who may ask it, with them and the form they sent among its extensions.
+async fn admit(app: &App, peer: SocketAddr, path: &str, request: Request) -> Result<(Option<Caller>, Request), Problem> {
+    let (mut parts, body) = request.into_parts();
+    let access = &app.access;
+    if !matches!(path, "/healthz" | "/readyz") {
+        access.answers_to(&parts.headers)?;
+    }
+    // What is open to all is open to whoever shows a wrong token, too.
+    let caller = if is_open(path) { access.caller(peer.ip(), &parts.headers).ok().flatten() } else { access.caller(peer.ip(), &parts.headers)? };
+    let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {BODY_MAX} bytes"),
+            "nothing here takes a body but its own forms",
+        )
+    })?;
+    let form = Form::read(&body);
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if !is_open(path) {
+        let Some(caller) = &caller else {
+            let way = if access.has_tokens() {
+                "send `Authorization: Bearer …`, or sign in at /sign-in"
+            } else {
+                "come through the reverse proxy that knows you"
+            };
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "nobody may ask this without saying who they are", way));
+        };
+        if !reads {
+            access.is_ours(caller, &parts.headers, &form)?;
+            if caller.may < May::Operate && path != "/sign-out" {
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    format!("{} may read, and not change anything", caller.name),
+                    "use a token with may = \"operate\", or a group of access.proxy.operate_groups",
+                ));
+            }
+        }
+    }
+    if let Some(caller) = &caller {
+        parts.extensions.insert(caller.clone());
+    }
+    parts.extensions.insert(form);
+    Ok((caller, Request::from_parts(parts, Body::from(body))))
+}
+
+async fn ready(State(app): State<App>) -> Response {
     let source = app.readiness.source.load(Ordering::Relaxed);
     let store = app.store.ask(|db| db.meta("schema")).await.is_ok();
     let engine = app.reader.ask(|_| ()).await.is_ok();
@@ -108,16 +227,22 @@ async fn ready(axum::extract::State(app): axum::extract::State<App>) -> Response
     (status, Json(json!({ "ready": status == StatusCode::OK, "source": source, "store": store, "engine": engine }))).into_response()
 }
 
-/// Only browsers say where a request comes from; a page somewhere must not change anything in its reader's name.
-fn not_from_a_page(headers: &HeaderMap, instead: impl FnOnce() -> String) -> Result<(), Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "pages of a browser may only read", instead()));
+/// The part of a path that names something.
+#[derive(Debug)]
+struct Named(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let named = axum::extract::Path::<String>::from_request_parts(parts, state).await;
+        let cannot = |_| Problem::new(StatusCode::BAD_REQUEST, "the path is not UTF-8 text", "write other characters as %XX of their UTF-8");
+        named.map(|axum::extract::Path(name)| Self(name)).map_err(cannot)
     }
-    Ok(())
 }
 
 /// An error as `application/problem+json` (RFC 9457).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
@@ -127,6 +252,10 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), hint: hint.into() }
+    }
+
+    fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("error")
     }
 }
 
@@ -140,11 +269,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json!({
             "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("error"),
+            "title": self.title(),
             "status": self.status.as_u16(),
             "detail": self.detail,
             "hint": self.hint,
         });
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"streamgauge\""));
+        }
+        response.extensions_mut().insert(self);
+        response
     }
 }

@@ -4,11 +4,13 @@
 //! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] reads, and hands over what people decide.
 
 pub mod backtest;
+pub mod chart;
 pub mod cli;
 pub mod config;
 
 pub mod daemon;
 pub mod deadletter;
+pub mod durations;
 pub mod error;
 pub mod evaluation;
 pub mod http;

@@ -94,7 +94,7 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         summary,
         fields,
         runbook: notification.runbook.clone(),
-        link: format!("{public_url}/#alert-{}", notification.alert_id),
+        link: format!("{public_url}/alerts/{}", notification.alert_id),
         alert_id: notification.alert_id.clone(),
         possible_repeat,
     }
@@ -300,7 +300,7 @@ mod tests {
   ▌ Since then   about 8 % (41 of 500 calls); usually 0.3 %
   ▌ Worst hit    openai (38 of 400), (none) (3 of 100)
   ▌ Evidence     1,300,000 against 89,000 needed
-  ▌ http://here/#alert-1
+  ▌ http://here/alerts/1
 "
         );
         let slow = shown(&notification("p95 of latency_ms", "calls", serde_json::json!([]), drift(Some(4000.0)), "fired"));

@@ -3,6 +3,7 @@
 //! A row goes planned → sending → sent, and is written before each step. What is found `sending` after a crash, or whose answer never came, is sent
 //! again and marked as a possible repeat: never zero times, and more than once only where nobody can know.
 
+use crate::durations::Durations;
 use crate::error::Fault;
 use crate::message::{compose, for_terminal};
 use crate::slack::{Posted, Slack, hint};
@@ -34,6 +35,8 @@ pub struct Deliveries {
     pub failed: AtomicU64,
     /// Sent although it may have been sent before.
     pub possible_repeats: AtomicU64,
+    /// From the decision to the receipt.
+    pub latency: Durations,
 }
 
 /// The ways out.
@@ -170,6 +173,7 @@ async fn settle(store: &Store, deliveries: &Deliveries, row: Row, posted: Posted
     let (next, maybe_sent, problem) = match posted {
         Posted::Sent(receipt) => {
             count(&deliveries.sent);
+            deliveries.latency.note(Duration::from_millis(now.since(row.planned_at).millis()));
             if row.maybe_sent {
                 count(&deliveries.possible_repeats);
             }

@@ -159,6 +159,8 @@ pub struct Standing(Mutex<State>);
 #[derive(Clone, Debug, Default)]
 struct State {
     files: Vec<FileStanding>,
+    /// The texts that run, by file.
+    texts: BTreeMap<String, String>,
     unreadable: Option<(String, String)>,
     reloads: BTreeMap<Outcome, u64>,
 }
@@ -180,7 +182,15 @@ impl Standing {
             let text = standing.problem.take().map_or_else(String::new, |before| before + "\n");
             standing.problem = Some(format!("{text}{problem}"));
         }
-        self.state().files = files.into_values().collect();
+        let shipped = library.iter().map(|source| (name(source), source.text.clone()));
+        let texts = shipped.chain(choice.live.iter().map(|(file, live)| (file.clone(), live.text.clone()))).collect();
+        let mut state = self.state();
+        (state.files, state.texts) = (files.into_values().collect(), texts);
+    }
+
+    /// The text of a file that runs.
+    pub fn text(&self, file: &str) -> Option<String> {
+        self.state().texts.get(file).cloned()
     }
 
     pub fn count(&self, outcome: Outcome) {

@@ -5,6 +5,7 @@ pub mod nats;
 
 use bytes::Bytes;
 use model::Timestamp;
+use std::time::Duration;
 
 /// One message as it was stored: nothing of it is read yet.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Batch {
     pub envelopes: Vec<Envelope>,
     /// Messages behind the last one when it was delivered.
     pub pending: u64,
+    /// From its first message to its last.
+    pub took: Duration,
 }
 
 /// Most messages in a batch: enough to make the work per batch small beside the work per call, few enough to fold in some milliseconds.

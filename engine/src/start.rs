@@ -163,6 +163,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let listener = http::bind(config.http.listen).await?;
     let address = listener.local_addr().map_err(|error| Fault::plain(format!("the listener has no address: {error}")))?;
     let public_url = config.http.public_url.replace(":0", &format!(":{}", address.port()));
+    let access = Arc::new(http::Access::new(&config.access, address, &public_url)?);
     let store = Store::open(config.store.path.clone())?;
     let started = now();
     let known_rules = store.ask(|db| db.rules()).await?;
@@ -314,6 +315,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         source: source_said,
         slack: slack_said,
         judges: board,
+        access,
     };
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
     Ok(Running {
@@ -413,7 +415,7 @@ impl Reading {
     /// # Errors
     /// When the stream is another one than the one that was started with: whatever it holds, nothing of it may be skipped in silence.
     async fn run(mut self, caught_up: bool, batches: mpsc::Sender<Batch>, readiness: Arc<Readiness>) -> Result<(), Fault> {
-        if caught_up && batches.send(Batch { envelopes: Vec::new(), pending: 0 }).await.is_err() {
+        if caught_up && batches.send(Batch { envelopes: Vec::new(), pending: 0, took: Duration::ZERO }).await.is_err() {
             return Ok(());
         }
         loop {

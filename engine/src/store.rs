@@ -4,8 +4,10 @@
 //! requests in the order they come, so whoever asks after a write sees it; the daemon never waits for the disk unless it says so.
 //! Deliberately absent: decisions. What is written and when is the daemon's business.
 
+mod audit;
 mod by_hand;
 
+pub use audit::{Audited, Way};
 pub use by_hand::{ByHand, by_hand};
 
 use crate::error::Fault;
@@ -13,7 +15,7 @@ use crate::journal::Entry;
 use crate::judging::Said;
 use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
-use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
+use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, Reason, SliceBlock};
 use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::File;
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Raised whenever a table changes.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 /// From the version before; `adopted` names the alert that a person adopted.
 const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
@@ -58,6 +60,9 @@ CREATE INDEX IF NOT EXISTS outbox_due ON outbox (state, route, seq);
 CREATE TABLE IF NOT EXISTS alerts (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, stage INTEGER NOT NULL, began INTEGER NOT NULL, changed INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS alerts_changed ON alerts (changed);
+CREATE TABLE IF NOT EXISTS audit (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, who TEXT NOT NULL, way TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL,
+  outcome TEXT NOT NULL);
 ";
 
 /// The connection and its tables; everything here is synchronous.
@@ -99,6 +104,20 @@ pub struct Row {
     pub planned_at: Timestamp,
 }
 
+/// How far a notification has come on one way out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub route: String,
+    pub reason: Reason,
+    /// `planned`, `sending`, `sent` or `failed`.
+    pub state: String,
+    pub tries: u32,
+    pub planned_at: Timestamp,
+    /// Why it is not there yet, or never will be.
+    pub problem: Option<String>,
+    pub maybe_repeated: bool,
+}
+
 impl Db {
     /// Opens or makes the file `streamgauge.db` in `folder`, and takes the folder for this process.
     ///
@@ -132,7 +151,9 @@ impl Db {
                 db.connection.execute_batch(FROM_3_TO_4)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
             }
-            // `history` came with 3, and is made above where it is missing.
+            // `audit` came with 5, and is made above where it is missing.
+            Some(4) => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
+            // `history` came with 3.
             Some(2 | 3) => {
                 db.connection.execute_batch(FROM_3_TO_4)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
@@ -384,6 +405,50 @@ impl Db {
         rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
     }
 
+    /// The notifications of an alert on each way out, as they were planned.
+    pub fn deliveries(&self, alert_id: &str) -> Result<Vec<Delivery>, Fault> {
+        let sql = "SELECT route, body, state, tries, planned_at, problem, maybe_sent FROM outbox
+            WHERE id >= ?1 || '-' AND id < ?1 || '.' ORDER BY seq LIMIT 200";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([alert_id], |row| {
+            let planned_at = Timestamp::from_millis(row.get(4)?).unwrap_or_default();
+            let (route, body, state): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((
+                route,
+                body,
+                Delivery {
+                    route: String::new(),
+                    reason: Reason::Fired,
+                    state,
+                    tries: row.get(3)?,
+                    planned_at,
+                    problem: row.get(5)?,
+                    maybe_repeated: row.get(6)?,
+                },
+            ))
+        })?;
+        rows.map(|row| {
+            let (route, body, delivery) = row?;
+            Ok(Delivery { route, reason: notification(&body)?.reason, ..delivery })
+        })
+        .collect()
+    }
+
+    /// Who did what, the newest first.
+    pub fn audited(&self, most: usize) -> Result<Vec<Audited>, Fault> {
+        audit::read(&self.connection, most)
+    }
+
+    /// Notes that somebody does something; returns the entry's number.
+    pub fn audit(&self, entry: &Audited) -> Result<i64, Fault> {
+        audit::note(&self.connection, entry)
+    }
+
+    /// What came of it.
+    pub fn audit_outcome(&self, id: i64, outcome: &str) -> Result<(), Fault> {
+        audit::outcome(&self.connection, id, outcome)
+    }
+
     /// Alerts that people were told of and not of their end.
     pub fn firing(&self) -> Result<Vec<Notification>, Fault> {
         let mut statement = self.connection.prepare("SELECT body FROM alerts WHERE state = 'firing' ORDER BY began, id")?;
@@ -459,6 +524,7 @@ impl Db {
         self.connection.execute("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND planned_at < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM alerts WHERE state = 'resolved' AND changed < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM verdicts WHERE at < ?1", [before.millis()])?;
+        audit::forget(&self.connection, before)?;
         // The day that runs is always kept: retention is an hour at least, and a cap may be a day's.
         self.connection.execute("DELETE FROM spend WHERE hour < ?1", [(before - Span::from_secs(86_400)).millis()])?;
         Ok(())
@@ -633,7 +699,7 @@ mod tests {
             db.set_meta("schema", "2").expect("it is noted");
         }
         let db = Db::open(folder.path()).expect("it opens again");
-        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("4"));
+        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("5"));
         assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
         db.journal(7, &Entry::Judged { now: at("2026-11-22T10:00:00Z"), verdicts: Vec::new() }).expect("there is room for verdicts");
         db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");

@@ -220,7 +220,7 @@ fn messages_are_kept_compared_shown_and_renewed() {
     for part in [
         "What people read in the tests of falls.test.toml. `streamgauge test --update` writes this file.\n\n== one\n\nat 3h",
         "  #llm-alerts  streamgauge\n  ▌ ● WARNING: falls — ",
-        "  ▌ http://streamgauge.example/#alert-1\n",
+        "  ▌ http://streamgauge.example/alerts/1\n",
         "\n== silent\n\n(nobody is told anything)\n",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");

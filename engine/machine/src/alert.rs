@@ -1,6 +1,6 @@
 //! The life of one alert: pending → firing → resolved. Pure transitions; whoever calls decides what to do with them.
 
-use crate::effect::{Hit, Reason};
+use crate::effect::{Hit, Notification, Reason};
 use model::plan::{NoData, Rule, Severity};
 use model::window::Observation;
 use model::{Labels, Span, Timestamp};
@@ -73,6 +73,13 @@ pub struct AlertView<'m> {
     pub environment: &'m str,
     pub labels: &'m Labels,
     pub alert: &'m Alert,
+}
+
+impl AlertView<'_> {
+    /// As it would be told now: for pages that show an alert as its message does.
+    pub fn told(&self) -> Notification {
+        crate::settle::notification(self.rule, self.environment, self.labels, self.alert, Reason::Fired, self.alert.heard)
+    }
 }
 
 /// What a tick says about one group of a rule.

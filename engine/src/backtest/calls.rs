@@ -131,7 +131,7 @@ impl Past {
             Some(batch) => Some(batch),
             None => self.read().await?,
         };
-        let Some(Batch { mut envelopes, pending }) = batch else { return Ok(None) };
+        let Some(Batch { mut envelopes, pending, .. }) = batch else { return Ok(None) };
         self.position = envelopes.last().map_or(self.position, |last| last.sequence);
         let within = |envelope: &Envelope| envelope.sequence <= self.last && envelope.stamp <= self.to;
         let kept = envelopes.iter().take_while(|envelope| within(envelope)).count();

@@ -3,8 +3,9 @@
 //! How long the calls span is not known before they are read, so it begins fine and halves its samples whenever there are twice as many as wanted.
 //! While something fires, samples are finer and stay, so that a short alarm over a long time shows what it was for.
 
+use crate::chart::Point;
 use machine::{Machine, State};
-use model::plan::{Range, TICK};
+use model::plan::TICK;
 use model::{Labels, Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +17,6 @@ const NODES_MAX: usize = 200;
 /// an end.
 const KEPT_MAX: usize = 200;
 const KEPT_EVERY: Span = Span::from_secs(60);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Point {
-    pub value: Option<f64>,
-    pub expected: Option<Range>,
-    pub calls: u64,
-}
 
 /// One node of a rule: index of the rule, environment, labels.
 pub type Node = (usize, String, Labels);

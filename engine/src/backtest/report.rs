@@ -4,14 +4,14 @@
 //! Drawn are the groups that fired, all calls together, and the groups with the most calls; the curves are [`super::curves`]'s.
 
 use super::alerts::Row;
-use super::curves::{Curves, Node, Point};
+use super::curves::{Curves, Node};
 use super::findings::{Findings, Tested};
 use super::incidents::Incident;
 use super::run::Ran;
 use super::text::{facts, lines};
+use crate::chart::{self, Chart, Mark, Point, escaped};
 use crate::standing;
-use model::plan::{Rule, Statistic};
-use model::{Span, Timestamp, Unit};
+use model::plan::Rule;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -19,18 +19,6 @@ use std::fmt::Write;
 const CHARTS_MAX: usize = 12;
 /// Alerts in the table; a rule that fires more often than that is wrong.
 const ROWS_MAX: usize = 500;
-
-/// The drawing's own units; the page scales it.
-const WIDTH: f64 = 600.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 58.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 8.0;
-const BOTTOM: f64 = 24.0;
-/// Of the strip that shows incidents.
-const STRIP: f64 = 9.0;
-/// Between it and the lowest label.
-const STRIP_GAP: f64 = 9.0;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --text: #1c2530; --soft: #66727f; --line: #dde2e8; --page: #f6f8fa; --card: #fff; --value: #1f6feb;
@@ -49,9 +37,6 @@ th, td { padding: 6px 9px; font-size: 13px; white-space: nowrap; border-bottom: 
 figure { margin: 0; padding: 10px 12px 6px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; column-gap: 12px; font-weight: 500; } figcaption span { font-weight: 400; }
 figure.fired { border-color: var(--edge); }
-svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--line); stroke-width: 1; } .band { fill: var(--band); stroke: var(--value); stroke-opacity: .35; stroke-width: .6; } .alarm { fill: var(--alarm); } .edge { stroke: var(--edge); stroke-width: 1.5; }
-.value { fill: none; stroke: var(--value); stroke-width: 1.2; stroke-linejoin: round; } .dot { fill: var(--value); } .real { fill: var(--real); }
 .key { display: inline-flex; align-items: center; gap: 6px; margin-right: 16px; } .key i { width: 18px; height: 10px; border-radius: 2px; display: inline-block; }
 .bad { color: var(--edge); font-weight: 600; }
 ";
@@ -60,7 +45,8 @@ svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { f
 pub fn html(findings: &Findings, ran: &Ran) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>streamgauge back-test</title><style>{STYLE}</style></head>\n<body><main>\n<h1>Back-test</h1>\n<dl>"
+         <title>streamgauge back-test</title><style>{STYLE}{}</style></head>\n<body><main>\n<h1>Back-test</h1>\n<dl>",
+        chart::STYLE
     );
     for (label, line) in facts(findings) {
         let _ = write!(page, "<dt>{label}</dt><dd>{}</dd>", escaped(&line));
@@ -167,185 +153,36 @@ fn drawn<'c>(findings: &Findings, curves: &'c Curves, index: usize, rule: &Rule)
     nodes
 }
 
-/// Where times and values lie on a chart.
-struct Scale {
-    from: Timestamp,
-    span: f64,
-    high: f64,
-    bottom: f64,
-}
-
-impl Scale {
-    fn x(&self, at: Timestamp) -> f64 {
-        let share = (at.millis() - self.from.millis()) as f64 / self.span;
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        self.bottom - (value / self.high).clamp(0.0, 1.0) * (self.bottom - TOP)
-    }
-}
-
 fn chart(findings: &Findings, curves: &Curves, node: &Node, rule: &Rule, watch: usize, alerts: &[&Row]) -> String {
     let Some((from, to)) = findings.span() else { return String::new() };
     let (points, statistic) = (&curves.nodes[node], &rule.watches[watch].statistic);
-    let what = statistic.describe();
-    let incidents: Vec<_> = findings.tested.incidents.iter().flat_map(|verdict| &verdict.incidents).map(|judged| &judged.incident).collect();
-    let strip = if incidents.is_empty() { 0.0 } else { STRIP + STRIP_GAP };
+    let incidents = findings.tested.incidents.iter().flat_map(|verdict| &verdict.incidents).map(|judged| &judged.incident);
     let at = |(at, points): &(usize, Vec<Point>)| (curves.times[*at], points[watch]);
-    let samples: Vec<_> = points.iter().map(at).collect();
-    let bottom = HEIGHT - BOTTOM - strip;
-    let scale = Scale { from, span: to.since(from).millis().max(1) as f64, high: highest(&samples, statistic), bottom };
     let group: Vec<_> = rule.group_by.iter().map(ToString::to_string).zip(node.2.iter().cloned()).collect();
     let place = format!("{} · {}", node.1, standing::place(&group));
     let class = if alerts.is_empty() { "" } else { " class=\"fired\"" };
-    let about = format!("{what} over {}", rule.watches[watch].window);
-    let mut text = format!("<figure{class}><figcaption>{}<span class=\"soft\">{}</span></figcaption>\n", escaped(&place), escaped(&about));
-    let _ = write!(text, "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}: {}\">", escaped(&place), escaped(&about));
-    text += &axes(&scale, to, &statistic.unit());
-    for row in alerts {
-        let (start, end) = (scale.x(row.fired), scale.x(row.until(to)));
-        let title = format!("{} to {}, peak {}", row.fired, row.ended.map_or("the end".to_owned(), |ended| ended.to_string()), row.peak_text());
-        let _ = write!(
-            text,
-            "<rect class=\"alarm\" x=\"{start:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"><title>{}</title></rect>\
-             <line class=\"edge\" x1=\"{start:.1}\" x2=\"{start:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>",
-            (end - start).max(1.5),
-            bottom - TOP,
-            escaped(&title)
-        );
-    }
-    for run in runs(&samples, |point| point.expected.is_some()) {
-        let edge = |high: bool| {
-            let y = move |point: &Point| point.expected.map_or(0.0, |range| if high { range.high } else { range.low });
-            run.iter().map(move |(at, point)| (*at, y(point))).collect::<Vec<_>>()
-        };
-        let corners: Vec<_> = edge(true).into_iter().chain(edge(false).into_iter().rev()).collect();
-        let _ = write!(text, "<polygon class=\"band\" points=\"{}\"/>", path(&scale, &corners));
-    }
-    for run in runs(&samples, |point| point.value.is_some()) {
-        let line: Vec<_> = run.iter().filter_map(|(at, point)| Some((*at, point.value?))).collect();
-        match line[..] {
-            [(at, value)] => {
-                let _ = write!(text, "<circle class=\"dot\" r=\"1.5\" cx=\"{:.1}\" cy=\"{:.1}\"/>", scale.x(at), scale.y(value));
-            }
-            _ => {
-                let _ = write!(text, "<polyline class=\"value\" points=\"{}\"/>", path(&scale, &line));
-            }
-        }
-    }
-    if !incidents.is_empty() {
-        text += &strip_of(&scale, &incidents, bottom);
-    }
-    text += "</svg></figure>\n";
-    text
-}
-
-/// The incidents that touch the chart's time, below it.
-fn strip_of(scale: &Scale, incidents: &[&Incident], bottom: f64) -> String {
-    let mut text = String::new();
-    let y = bottom + STRIP_GAP;
-    for incident in incidents {
-        let (start, end) = (scale.x(incident.from), scale.x(incident.to));
-        if end > LEFT && start < WIDTH - RIGHT {
-            let title = format!("{}: {} to {}", incident.name, incident.from, incident.to);
-            let _ = write!(
-                text,
-                "<rect class=\"real\" x=\"{start:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{STRIP}\" rx=\"2\"><title>{}</title></rect>",
-                (end - start).max(2.0),
-                escaped(&title)
-            );
-        }
-    }
-    let _ = write!(text, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">really</text>", LEFT - 6.0, y + STRIP - 1.0);
-    text
-}
-
-fn axes(scale: &Scale, to: Timestamp, unit: &Unit) -> String {
-    let mut text = String::new();
-    for part in [0.0, 0.5, 1.0] {
-        let value = scale.high * part;
-        let y = scale.y(value);
-        let _ = write!(
-            text,
-            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            y + 4.0,
-            escaped(&unit.show(value))
-        );
-    }
-    for at in ticks(scale.from, to) {
-        let x = scale.x(at);
-        // A label at the very end would be cut.
-        if x > WIDTH - RIGHT - 14.0 {
-            continue;
-        }
-        let _ = write!(
-            text,
-            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/><text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            scale.bottom,
-            HEIGHT - 8.0,
-            tick_label(at)
-        );
-    }
-    text
-}
-
-/// Round times, at most seven of them.
-fn ticks(from: Timestamp, to: Timestamp) -> Vec<Timestamp> {
-    const MINUTES: [u64; 13] = [1, 2, 5, 10, 15, 30, 60, 180, 360, 720, 1440, 2880, 10_080];
-    let minutes = to.since(from).millis() / 60_000;
-    let step = MINUTES.into_iter().find(|step| minutes / step < 7).unwrap_or(minutes / 6);
-    let step = Span::from_secs(step.max(1) * 60);
-    std::iter::successors(Some(from.floor(step)), |at| Some(*at + step)).skip_while(|at| *at < from).take_while(|at| *at <= to).take(8).collect()
-}
-
-/// `14:30`, and at midnight the day, `11-22`.
-fn tick_label(at: Timestamp) -> String {
-    let text = at.to_string();
-    let (day, time) = (text.get(5..10).unwrap_or_default(), text.get(11..16).unwrap_or_default());
-    if time == "00:00" { day.to_owned() } else { time.to_owned() }
-}
-
-/// A round number that holds all values and ranges.
-fn highest(samples: &[(Timestamp, Point)], statistic: &Statistic) -> f64 {
-    let of = |point: &Point| point.value.unwrap_or(0.0).max(point.expected.map_or(0.0, |range| range.high));
-    let most = samples.iter().map(|(_, point)| of(point)).filter(|value| value.is_finite()).fold(0.0, f64::max);
-    let round = rounded_up(most);
-    match statistic {
-        Statistic::Rate(_) if most <= 0.0 => 0.01,
-        Statistic::Rate(_) => round.min(1.0),
-        _ if most <= 0.0 => 1.0,
-        _ => round,
-    }
-}
-
-fn rounded_up(most: f64) -> f64 {
-    if most <= 0.0 {
-        return 0.0;
-    }
-    let ten = 10f64.powf(most.log10().floor());
-    [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0].into_iter().map(|step| step * ten).find(|round| *round >= most).unwrap_or(10.0 * ten)
-}
-
-/// Stretches of samples that have something, without a gap longer than a few samples.
-fn runs(samples: &[(Timestamp, Point)], has: impl Fn(&Point) -> bool) -> Vec<&[(Timestamp, Point)]> {
-    let mut gaps: Vec<_> = samples.windows(2).map(|pair| pair[1].0.since(pair[0].0).millis()).collect();
-    gaps.sort_unstable();
-    let usual = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
-    let apart = |a: &(Timestamp, Point), b: &(Timestamp, Point)| b.0.since(a.0).millis() > usual * 8;
-    let chunks = samples.chunk_by(|a, b| has(&a.1) == has(&b.1) && !apart(a, b));
-    chunks.filter(|chunk| has(&chunk[0].1)).collect()
-}
-
-fn path(scale: &Scale, points: &[(Timestamp, f64)]) -> String {
-    let corners: Vec<_> = points.iter().map(|(at, value)| format!("{:.1},{:.1}", scale.x(*at), scale.y(*value))).collect();
-    corners.join(" ")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let about = format!("{} over {}", statistic.describe(), rule.watches[watch].window);
+    let fired = |row: &&Row| Mark {
+        from: row.fired,
+        to: row.until(to),
+        title: format!("{} to {}, peak {}", row.fired, row.ended.map_or("the end".to_owned(), |ended| ended.to_string()), row.peak_text()),
+    };
+    let real = |incident: &Incident| Mark {
+        from: incident.from,
+        to: incident.to,
+        title: format!("{}: {} to {}", incident.name, incident.from, incident.to),
+    };
+    let chart = Chart {
+        label: format!("{place}: {about}"),
+        from,
+        to,
+        samples: points.iter().map(at).collect(),
+        unit: statistic.unit(),
+        alarms: alerts.iter().map(fired).collect(),
+        really: incidents.map(real).collect(),
+    };
+    let caption = format!("<figcaption>{}<span class=\"soft\">{}</span></figcaption>", escaped(&place), escaped(&about));
+    format!("<figure{class}>{caption}\n{}</figure>\n", chart.svg())
 }
 
 #[cfg(test)]
@@ -354,17 +191,6 @@ mod tests {
 
     #[test]
     fn what_logs_say_cannot_become_markup() {
-        assert_eq!(escaped("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
-    }
-
-    #[test]
-    fn axes_have_round_numbers_and_times() {
-        for (most, round) in [(0.0371, 0.04), (0.9, 1.0), (1234.0, 1500.0), (0.0, 0.0)] {
-            assert!((rounded_up(most) - round).abs() < 1e-9, "{most}");
-        }
-        let at = |text| Timestamp::parse(text).expect("it is a time");
-        let labels = |from, to| ticks(at(from), at(to)).into_iter().map(tick_label).collect::<Vec<_>>();
-        assert_eq!(labels("2026-01-01T10:07:00Z", "2026-01-01T12:00:00Z"), ["10:30", "11:00", "11:30", "12:00"]);
-        assert_eq!(labels("2026-01-01T00:00:00Z", "2026-01-03T01:00:00Z"), ["01-01", "12:00", "01-02", "12:00", "01-03"]);
+        assert_eq!(escaped("<b a=\"1\">&'"), "&lt;b a=&quot;1&quot;&gt;&amp;&#39;");
     }
 }

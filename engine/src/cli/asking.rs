@@ -1,6 +1,6 @@
 //! Asking a running engine over HTTP, at the address that the configuration has it listen on.
 
-use crate::config::Config;
+use crate::config::{Config, Sensitive};
 use crate::error::Fault;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,7 +24,8 @@ pub(super) async fn post<T: DeserializeOwned>(config: &Config, path: &str) -> Re
 
 async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str) -> Result<T, Fault> {
     let address = reachable(config.http.listen);
-    let (status, body) = tokio::time::timeout(PATIENCE, exchange(address, method, path))
+    let token = token(config);
+    let (status, body) = tokio::time::timeout(PATIENCE, exchange(address, method, path, token.as_ref()))
         .await
         .map_err(|_| Fault::new(format!("the engine at {address} gave no answer within {} s", PATIENCE.as_secs()), "is it busy? see its log"))?
         .map_err(|error| {
@@ -42,6 +43,14 @@ async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str) -> 
     Err(Fault::new(text("detail"), text("hint")))
 }
 
+/// Who to ask as: STREAMGAUGE_TOKEN, or the token of the configuration that may most, of those that can be read here.
+fn token(config: &Config) -> Option<Sensitive> {
+    let given = std::env::var("STREAMGAUGE_TOKEN").ok().and_then(|text| Sensitive::new(&text));
+    let mut known: Vec<_> = config.access.tokens.values().collect();
+    known.sort_by_key(|token| std::cmp::Reverse(token.may));
+    given.or_else(|| known.into_iter().find_map(|token| token.token.resolve().ok().flatten()))
+}
+
 /// Where to reach what listens there: an engine that listens everywhere is here, too.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let here = match listen.ip() {
@@ -53,9 +62,10 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// One exchange in HTTP/1.0, whose answers end with their connection and come in one piece.
-async fn exchange(address: SocketAddr, method: &str, path: &str) -> std::io::Result<(u16, String)> {
+async fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
+    let signed = token.map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{signed}Content-Length: 0\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);

@@ -16,7 +16,7 @@ use super::*;
 
 /// The meaning of a whole tree: each key with its default and its range.
 pub(super) fn read(root: &mut Section<'_>) -> Config {
-    let config = Config {
+    let mut config = Config {
         false_alarms: root.read("false_alarms", false_alarms).unwrap_or_default(),
         nats: root.section("nats", nats),
         store: root.section("store", |store| StoreConfig {
@@ -66,8 +66,10 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
         }),
         judges: judges::judges(root),
         prices: judges::prices(root),
+        access: AccessConfig::default(),
     };
-    root.not_yet(&["access", "keep", "redact", "sampling"]);
+    config.access = root.section("access", |section| access::access(section, config.http.listen));
+    root.not_yet(&["keep", "redact", "sampling"]);
     config
 }
 

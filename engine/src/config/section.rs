@@ -137,6 +137,11 @@ impl<'a> Section<'a> {
         self.nodes.contains_key(key)
     }
 
+    /// Whether anything was refused so far, here or elsewhere.
+    pub(crate) fn has_problems(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Refuses a combination of `keys`, at the one that was laid on last; does nothing when a key was refused by itself.
     pub(crate) fn refuse(&mut self, keys: &[&str], fault: Fault) {
         if !self.failed {

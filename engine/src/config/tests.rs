@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, access",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -65,9 +65,9 @@ fn sections_of_later_versions_are_refused() {
     check(
         "[keep]\n[sampling]",
         "1:2: `keep` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, access
          2:2: `sampling` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices",
+         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, access",
     );
 }
 
@@ -319,7 +319,7 @@ fn relative_paths_start_where_they_were_written() {
 
 #[test]
 fn links_follow_the_listener_until_they_are_told_otherwise() {
-    assert_eq!(good("http.listen = \"0.0.0.0:80\"").http.public_url, "http://127.0.0.1:80");
+    assert_eq!(good("http.listen = \"0.0.0.0:80\"\naccess.open = \"read\"").http.public_url, "http://127.0.0.1:80");
     assert_eq!(good("http.listen = \"[::1]:80\"").http.public_url, "http://[::1]:80");
     assert_eq!(good("http.public_url = \"https://gauge.example/\"").http.public_url, "https://gauge.example");
 }
@@ -347,7 +347,7 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
         _ => line,
     });
     // Only one way of signing in at a time, one source of a judge, and one model or a panel.
-    let other_ways = ["credentials", "token", "folder", "panel"];
+    let other_ways = ["credentials", "token = { file", "folder", "panel"];
     let whole: Vec<&str> = uncommented.filter(|line| !other_ways.iter().any(|way| line.starts_with(way))).collect();
     let config = good(&whole.join("\n"));
     assert_eq!((config.environments.len(), config.schemas.len(), config.objectives.len()), (1, 2, 1));
@@ -368,12 +368,48 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
         "judges.x",
         "judges.x.spend",
         "prices.x",
+        "access",
+        "access.tokens.x",
+        "access.proxy",
     ];
     let probe: String = sections.iter().map(|section| format!("{section}.unknown = 1\n")).collect();
     let errors = load(&probe).err().unwrap_or_else(|| panic!("unknown keys were accepted"));
     let hints = errors.as_slice().iter().filter_map(|error| error.hint.split_once("known: "));
     for key in hints.flat_map(|(_, keys)| keys.split(", ")) {
-        let shown = [format!("\n{key} = "), format!("\n#{key} = "), format!(".{key}]\n")];
+        let shown = [format!("\n{key} = "), format!("\n#{key} = "), format!(".{key}]\n"), format!(".{key}.")];
         assert!(shown.iter().any(|line| EXAMPLE.contains(line)), "{key} is not in the file we ship");
     }
+}
+
+#[test]
+fn beyond_loopback_somebody_must_be_known_or_reading_open_to_all() {
+    let who = "`access` must say who may look and operate: `http.listen` is 0.0.0.0:8470, which others than this machine can reach
+         hint: set [access.tokens.NAME] or [access.proxy], let everyone read with access.open = \"read\", or listen on 127.0.0.1";
+    let on = "[http]\nlisten = \"0.0.0.0:8470\"\n";
+    let refused = load(on).expect_err("nobody is known").to_string();
+    let who: Vec<_> = who.lines().map(str::trim).collect();
+    assert!(refused.ends_with(&who.join("\n")), "{refused}");
+    check(&format!("{on}[access]\nopen = \"read\""), "accepted");
+    check(&format!("{on}[access.tokens.ci]\ntoken = {{ env = \"CI\" }}\nmay = \"read\""), "accepted");
+    check(&format!("{on}[access.proxy]\ntrust = true"), "accepted");
+    check("[http]\nlisten = \"[::1]:8470\"", "accepted");
+    check(
+        "[access]\nopen = \"operate\"\n[access.tokens.ci]\ntoken = { env = \"CI\" }\nmay = \"write\"\n[access.proxy]\nfrom = [\"proxy\"]\nuser_header = \"a b\"",
+        "2:8: `access.open` must be \"read\", not \"operate\"
+         hint: what changes something is open to nobody: give who may do that a token
+         5:7: `access.tokens.ci.may` must be \"read\" or \"operate\", not \"write\"
+         hint: who may operate may read as well
+         7:9: `access.proxy.from` has no IP address in `proxy`
+         hint: such as \"127.0.0.1\" or \"10.0.0.7\"
+         8:15: `access.proxy.user_header` must be the name of a header, not `a b`
+         hint: such as \"X-Forwarded-User\"",
+    );
+    check(
+        "[access.tokens.ci]\nmay = \"read\"",
+        "1:16: `access.tokens.ci` needs `token` and `may`\nhint: such as token = { env = \"STREAMGAUGE_TOKEN\" } and may = \"read\"",
+    );
+    check(
+        "[access.tokens.ci]\ntoken = \"hunter2\"\nmay = \"read\"",
+        "2:9: `access.tokens.ci.token` is a secret, which does not belong in the file or on the command line\nhint: write { env = \"NAME\" } or { file = \"path\" }",
+    );
 }

@@ -1,21 +1,30 @@
 //! `POST /api/v1/alerts/{id}/adopt`: a person says that what an alert shows is normal from now on.
 
-use super::{App, Problem, not_from_a_page};
+use super::access::Caller;
+use super::{App, Named, Problem, audit};
 use crate::daemon::Adoption;
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
-pub(super) async fn adopt(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Value>, Problem> {
-    not_from_a_page(&headers, || format!("streamgauge adopt {id}"))?;
+pub(super) async fn adopt(State(app): State<App>, Extension(caller): Extension<Caller>, Named(id): Named) -> Result<Json<Value>, Problem> {
+    ask(&app, &caller, id).await.map(Json)
+}
+
+pub(super) async fn ask(app: &App, caller: &Caller, id: String) -> Result<Value, Problem> {
+    let act = decide(app, id.clone());
+    audit::noted(app, caller, "adopt", &id, act, |_| "adopted".to_owned()).await
+}
+
+async fn decide(app: &App, id: String) -> Result<Value, Problem> {
     match app.reader.adopt(id.clone()).await? {
         Adoption::Adopted { rule, environment, group, told } => {
             let group: Map<String, Value> = std::iter::once(("environment".to_owned(), json!(environment)))
                 .chain(group.into_iter().map(|(key, label)| (key, json!(label))))
                 .collect();
             let what = if told { "adopted as the new normal; people are told that the alert ends" } else { "adopted before anyone was told" };
-            Ok(Json(json!({ "alert": id, "adopted": true, "rule": rule, "group": group, "told": told, "what": what })))
+            Ok(json!({ "alert": id, "adopted": true, "rule": rule, "group": group, "told": told, "what": what }))
         }
         Adoption::NotLearned { rule } => Err(Problem::new(
             StatusCode::CONFLICT,

@@ -5,6 +5,7 @@ use crate::message;
 use axum::Json;
 use axum::extract::State;
 use machine::{Notification, State as Phase};
+use model::Labels;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -17,7 +18,39 @@ pub(super) async fn alerts(State(app): State<App>) -> Result<Json<Value>, Proble
     Ok(Json(json!({ "alerts": active, "history": history })))
 }
 
-pub(super) async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(String, Notification)>), Problem> {
+/// An alert that is pending or fires, as its message would tell it now.
+pub(super) struct Active {
+    pub phase: Phase,
+    pub told: Notification,
+    pub adoptable: bool,
+    /// Its rule's place in the plan, and its labels.
+    pub rule: usize,
+    pub labels: Labels,
+}
+
+/// Those that fire first, the most severe and then the latest of them before the others.
+pub(super) async fn active(app: &App) -> Result<Vec<Active>, Problem> {
+    let mut active = app
+        .reader
+        .ask(|machine| {
+            let place = |view: &machine::AlertView<'_>| machine.plan().rules.iter().position(|rule| rule.name == view.rule.name).unwrap_or_default();
+            let of = |view: machine::AlertView<'_>| Active {
+                phase: view.alert.state,
+                told: view.told(),
+                adoptable: machine.adoptable(&view.alert.id),
+                rule: place(&view),
+                labels: view.labels.clone(),
+            };
+            machine.alerts().map(of).collect::<Vec<_>>()
+        })
+        .await?;
+    active.sort_by_key(|alert| {
+        (alert.phase == Phase::Pending, std::cmp::Reverse((alert.told.severity, alert.told.fired)), alert.told.alert_id.clone())
+    });
+    Ok(active)
+}
+
+async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(String, Notification)>), Problem> {
     let active = app
         .reader
         .ask(|machine| {

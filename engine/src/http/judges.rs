@@ -25,6 +25,10 @@ pub(crate) struct Listed {
 }
 
 pub(super) async fn judges(State(app): State<App>) -> Result<Json<Vec<Listed>>, Problem> {
+    Ok(Json(read(&app).await?))
+}
+
+pub(super) async fn read(app: &App) -> Result<Vec<Listed>, Problem> {
     let (ledger, open) = app
         .reader
         .ask(|machine| {
@@ -40,7 +44,7 @@ pub(super) async fn judges(State(app): State<App>) -> Result<Json<Vec<Listed>>, 
         let calibration = trust(&calibrations, &shown.judge, fingerprint);
         Listed { judged: ledger.get(&shown.judge).cloned().unwrap_or_default(), open, calibration, shown }
     });
-    Ok(Json(listed.collect()))
+    Ok(listed.collect())
 }
 
 pub(super) async fn sampling(State(app): State<App>) -> Result<Json<Vec<Sampled>>, Problem> {

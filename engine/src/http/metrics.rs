@@ -1,6 +1,7 @@
 //! `GET /metrics`: streamgauge's own numbers in Prometheus' text format (version 0.0.4). Base units, `_total` on counters, no user's name in a label.
 
 use super::{App, Problem};
+use crate::durations::Seen;
 use crate::judging::Shown;
 use axum::extract::State;
 use axum::http::header;
@@ -115,13 +116,23 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
         &app.deliveries.possible_repeats,
     );
     page.atomic("batches_total", "counter", "Batches folded.", &app.pulse.batches);
-    page.seconds("fold_seconds_total", "counter", "Time spent folding batches, over all threads.", &app.pulse.fold_micros);
-    page.seconds("merge_seconds_total", "counter", "Time spent merging folds.", &app.pulse.merge_micros);
+    let pulse = &app.pulse;
+    let stages = [("read", &pulse.read), ("fold", &pulse.fold), ("apply", &pulse.apply), ("check", &pulse.check), ("snapshot", &pulse.snapshot)];
+    page.head("stage_seconds", "histogram", "How long each stage of the work takes: batches read, folded and applied, rules checked, snapshots.");
+    for (stage, durations) in stages {
+        page.histogram("stage_seconds", &[("stage", stage)], &durations.seen());
+    }
+    page.head("notification_latency_seconds", "histogram", "From the decision to tell something to its receipt.");
+    page.histogram("notification_latency_seconds", &[], &app.deliveries.latency.seen());
     page.atomic("snapshots_total", "counter", "Snapshots written.", &app.pulse.snapshots);
-    page.seconds("snapshot_seconds", "gauge", "What the last snapshot cost.", &app.pulse.snapshot_micros);
     page.atomic("snapshot_bytes", "gauge", "Size of the last snapshot.", &app.pulse.snapshot_bytes);
     page.head("last_call_timestamp_seconds", "gauge", "Server's stamp of the last call.");
     page.line("last_call_timestamp_seconds", &[], app.pulse.last_stamp.load(Ordering::Relaxed) as f64 / 1000.0);
+    if let Some(bytes) = resident() {
+        page.one("resident_memory_bytes", "gauge", "Memory that the process has at the moment.", bytes);
+    }
+    page.head("build_info", "gauge", "1, with the version.");
+    page.line("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0).into_response())
 }
 
@@ -201,8 +212,21 @@ impl Page {
         self.one(name, kind, help, value.load(Ordering::Relaxed));
     }
 
-    fn seconds(&mut self, name: &str, kind: &str, help: &str, micros: &AtomicU64) {
-        self.head(name, kind, help);
-        self.line(name, &[], micros.load(Ordering::Relaxed) as f64 / 1e6);
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], seen: &Seen) {
+        let bucket = format!("{name}_bucket");
+        for (upto, count) in &seen.buckets {
+            let upto = upto.to_string();
+            self.line(&bucket, &[labels, &[("le", upto.as_str())]].concat(), *count as f64);
+        }
+        self.line(&bucket, &[labels, &[("le", "+Inf")]].concat(), seen.count as f64);
+        self.line(&format!("{name}_sum"), labels, seen.seconds);
+        self.line(&format!("{name}_count"), labels, seen.count as f64);
     }
+}
+
+/// Where the system says it.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -1,12 +1,16 @@
 //! `POST /api/v1/rules/reload`: reads the rules' files now and answers when what they say runs.
 
-use super::{App, Problem, not_from_a_page};
+use super::access::Caller;
+use super::{App, Problem, audit};
 use crate::reload::Report;
-use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::{Extension, Json};
 
-pub(super) async fn reload(State(app): State<App>, headers: HeaderMap) -> Result<Json<Report>, Problem> {
-    not_from_a_page(&headers, || "streamgauge rules reload".to_owned())?;
-    Ok(Json(app.reload.reload().await?))
+pub(super) async fn reload(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Json<Report>, Problem> {
+    ask(&app, &caller).await.map(Json)
+}
+
+pub(super) async fn ask(app: &App, caller: &Caller) -> Result<Report, Problem> {
+    let act = async { Ok(app.reload.reload().await?) };
+    audit::noted(app, caller, "reload", "rules", act, |report| report.outcome.name().to_owned()).await
 }

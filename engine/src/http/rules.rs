@@ -8,6 +8,10 @@ use axum::extract::State;
 use std::collections::BTreeMap;
 
 pub(super) async fn rules(State(app): State<App>) -> Result<Json<Vec<Listed>>, Problem> {
+    Ok(Json(read(&app).await?))
+}
+
+pub(super) async fn read(app: &App) -> Result<Vec<Listed>, Problem> {
     let files: BTreeMap<_, _> = app.rules.files().into_iter().filter_map(|standing| Some((standing.rule.clone()?, standing))).collect();
     let timings = app.pulse.timings();
     let listed = app
@@ -45,5 +49,5 @@ pub(super) async fn rules(State(app): State<App>) -> Result<Json<Vec<Listed>>, P
             plan.rules.iter().map(list).collect::<Vec<_>>()
         })
         .await?;
-    Ok(Json(listed))
+    Ok(listed)
 }

@@ -45,6 +45,8 @@ pub(super) struct Answer {
     pub groups: Vec<Group>,
     /// Of the wanted signal or measure in the cells.
     pub position: usize,
+    /// In the order of the cells' distributions.
+    pub measures: Vec<MeasureRef>,
     /// Of a judge's fails: the judges, with their fingerprints.
     judges: Option<Vec<(String, u64)>>,
     /// Environment, its clock, and where the window begins.
@@ -111,7 +113,7 @@ pub(super) async fn read(app: &App, query: &Query) -> Result<Answer, Problem> {
     let fails = matches!(grouping.signals.get(position), Some(SignalRef::Verdict(VerdictSignal::Failed, _)));
     let judges = (fails && matches!(query.wanted, Wanted::Signal(_)))
         .then(|| plan.judges.iter().map(|judge| (judge.name.clone(), judge.fingerprint)).collect());
-    let mut answer = Answer { groups: Vec::new(), position, judges, environments: Vec::new() };
+    let mut answer = Answer { groups: Vec::new(), position, measures: grouping.measures.clone(), judges, environments: Vec::new() };
     for (open, from, name) in open {
         let (asked, to) = (name.clone(), open.sealed_to);
         let sealed = app.store.ask(move |db| db.blocks(&asked, from, to)).await?;

@@ -201,13 +201,15 @@ impl Reader {
         let began = Instant::now();
         let mut envelopes = Vec::with_capacity(256);
         let mut pending = 0;
-        let mut linger = Instant::now() + LINGER;
+        let mut first = Instant::now();
+        let mut linger = first + LINGER;
         loop {
             let next = match self.messages.next().now_or_never() {
                 Some(next) => next,
                 None if envelopes.is_empty() => match tokio::time::timeout(ASK_AGAIN, self.messages.next()).await {
                     Ok(next) => {
-                        linger = Instant::now() + LINGER;
+                        first = Instant::now();
+                        linger = first + LINGER;
                         next
                     }
                     Err(_) if self.client.statistics().connects.load(Ordering::Relaxed) != self.connects => {
@@ -216,10 +218,10 @@ impl Reader {
                     Err(_) if began.elapsed() >= QUIET => return Ok(None),
                     Err(_) => continue,
                 },
-                None if pending == 0 => return Ok(Some(Batch { envelopes, pending })),
+                None if pending == 0 => return Ok(Some(Batch { envelopes, pending, took: first.elapsed() })),
                 None => match tokio::time::timeout_at(linger, self.messages.next()).await {
                     Ok(next) => next,
-                    Err(_) => return Ok(Some(Batch { envelopes, pending })),
+                    Err(_) => return Ok(Some(Batch { envelopes, pending, took: first.elapsed() })),
                 },
             };
             let message = match next {
@@ -240,7 +242,7 @@ impl Reader {
             self.last = sequence;
             envelopes.push(Envelope { sequence, stamp: published, payload: message.message.payload });
             if envelopes.len() == BATCH_MAX {
-                return Ok(Some(Batch { envelopes, pending }));
+                return Ok(Some(Batch { envelopes, pending, took: first.elapsed() }));
             }
         }
     }

@@ -110,6 +110,32 @@ async fn health_status_and_metrics_say_where_every_log_went() {
         assert_eq!(samples.get(sample), Some(&value), "{sample} in {samples:#?}");
     }
     assert!(!answer.body.contains("4711"), "a user's name or an event's stands in the metrics");
+    for name in
+        ["streamgauge_resident_memory_bytes", "streamgauge_stage_seconds_count{stage=\"fold\"}", "streamgauge_stage_seconds_count{stage=\"read\"}"]
+    {
+        assert!(samples.get(name) > Some(&0.0), "{name} in {samples:#?}");
+    }
+    let exported: BTreeSet<_> = answer.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for (file, text) in [
+        ("streamgauge.json", include_str!("../../../deploy/grafana/streamgauge.json")),
+        ("alerts.yaml", include_str!("../../../deploy/grafana/alerts.yaml")),
+    ] {
+        let named = metrics_in(text);
+        assert!(named.len() > 8, "{file} names {named:?}");
+        for name in named {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).filter(|family| exported.contains(family));
+            assert!(exported.contains(name) || family.is_some(), "{file} names {name}, which is not exported");
+        }
+    }
+}
+
+/// Names of our metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let name = |(at, _): (usize, &str)| {
+        let rest = &text[at..];
+        &rest[..rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len())]
+    };
+    text.match_indices("streamgauge_").map(name).collect()
 }
 
 /// A script that fails on every call: it costs its own signal and nothing else.
@@ -128,14 +154,15 @@ fn prometheus(page: &str) -> BTreeMap<String, f64> {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
             assert!(helped.insert(name) && !help.is_empty(), "a second or an empty HELP: {line}");
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            assert!(matches!(kind, "counter" | "gauge") && kinds.insert(name, kind).is_none(), "{line}");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram") && kinds.insert(name, kind).is_none(), "{line}");
             assert!(helped.contains(name) && name_is_legal(name), "{line}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
             family = name;
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line}"));
             let name = sample.split('{').next().unwrap_or_default();
-            assert_eq!(name, family, "samples of a family stand below its TYPE");
+            let of_histogram = || ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)) == Some(family);
+            assert!(name == family && kinds[family] != "histogram" || of_histogram(), "samples of a family stand below its TYPE: {line}");
             let labels = sample[name.len()..].strip_prefix('{').map(|rest| rest.strip_suffix('}').unwrap_or_else(|| panic!("open: {line}")));
             for key in labels.map(keys).unwrap_or_default() {
                 assert!(!matches!(key.as_str(), "user_id" | "user" | "event_id" | "id"), "{line}");
@@ -434,7 +461,7 @@ async fn an_alert_is_pending_then_firing_and_then_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_runs_no_script_and_shows_what_senders_write_as_text() {
+async fn pages_run_our_script_alone_and_show_what_senders_write_as_text() {
     let nats = Nats::start().await;
     let mut publishing = Publishing::new(&nats).await;
     let engine = Setup::new(&nats).set("rules.library", "[]").rule("errors.rhai", ERRORS).start().await;
@@ -450,21 +477,41 @@ async fn the_page_runs_no_script_and_shows_what_senders_write_as_text() {
     let Answer { status, body, head } = answer_of(&engine, "/", "text/html").await;
     assert_eq!(status, 200);
     let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: ")).expect("a policy");
-    assert!(policy.contains("default-src 'none'") && !policy.contains("script-src"), "{policy}");
-    assert!(body.contains("errors <small>firing · critical</small>"), "{body}");
+    assert!(policy.contains("default-src 'none'; style-src 'self'; script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    assert!(body.contains("errors</a> <small>firing · critical</small>"), "{body}");
     for text in ["&lt;img src=x&gt;", "&lt;script&gt;alert(1)&lt;/script&gt;", "&#39;&quot; onload=alert(2) x=&#39;", "error rate 100 %"] {
         assert!(body.contains(text), "{text} in {body}");
     }
-    // Nothing of it became a tag or an attribute.
-    let tags: Vec<_> = body.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default()).collect();
-    assert!(tags.iter().all(|tag| !tag.starts_with("script") && !tag.starts_with("img") && !tag.contains("onload")), "{body}");
+    // Nothing of it became a tag or an attribute, on any page.
+    let alert = engine.json("/api/v1/alerts").await["alerts"][0]["id"].as_str().expect("an id").to_owned();
+    let of_alert = format!("/alerts/{alert}");
+    let shows_text = async || {
+        for path in ["/", &of_alert, "/rules", "/rules/errors", "/evaluators", "/status"] {
+            let Answer { status, body, .. } = answer_of(&engine, path, "text/html").await;
+            assert_eq!(status, 200, "{path}: {body}");
+            let tags: Vec<_> = body.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default()).collect();
+            let ours = |tag: &&str| *tag == "script src='/script.js' defer" || *tag == "/script";
+            let bad = |tag: &&str| tag.starts_with("script") || tag.starts_with("img") || tag.contains("onload") || tag.contains("style=");
+            assert!(tags.iter().all(|tag| ours(tag) || !bad(tag)), "{path}: {body}");
+            assert_eq!(body.matches("<h1").count(), 1, "{path}");
+            for part in ["<html lang=en>", "<main id=main", "<nav aria-label=Pages>", "<title>"] {
+                assert!(body.contains(part), "{part} of {path}");
+            }
+        }
+    };
+    shows_text().await;
+    let page = answer_of(&engine, &of_alert, "text/html").await.body;
+    for part in ["<svg viewBox", "class=\"value\"", "error rate over", "Who was told", "Calls that show it"] {
+        assert!(page.contains(part), "{part} of {page}");
+    }
 
     // Once it has ended, it is in the list of the ended, as text too.
     let logs = (4..7).flat_map(|number| calls(begin + number * 10_000, false, &hostile));
     count(&mut publishing, &engine, logs).await;
     alerts_until(&engine, "the alert to end", MINUTE, |alerts| alerts["history"][0]["state"] == "resolved").await;
+    shows_text().await;
     let body = answer_of(&engine, "/", "text/html").await.body;
-    assert!(body.contains("<h2>Ended</h2>") && !body.contains("<img") && !body.contains("<script"), "{body}");
+    assert!(body.contains("Ended</h2>") && body.contains(&of_alert), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -576,5 +623,5 @@ async fn ticks_close_by_elapsed_time_and_an_alert_stays_when_its_traffic_stops()
     let still = engine.json("/api/v1/alerts").await;
     assert_eq!((&still["alerts"][0]["id"], &still["alerts"][0]["state"]), (&firing["alerts"][0]["id"], &"firing".into()), "{still:#}");
     let page = engine.get("/").await.1;
-    assert!(page.contains("errors <small>firing"), "{page}");
+    assert!(page.contains("errors</a> <small>firing"), "{page}");
 }

@@ -116,7 +116,7 @@ async fn known_errors_of_a_judge_are_found_and_its_rates_corrected_by_them() {
     assert!(width(&group["corrected"]) > width(group), "what is not known of the judge widens it: {group}");
     let explained = run(&setup, &["explain", "relevance"]).await.out;
     assert!(explained.contains("judged    30 % (") && explained.contains("; 25 % ("), "{explained}");
-    let (_, page) = engine.get("/").await;
+    let (_, page) = engine.get("/evaluators").await;
     assert!(page.contains("What judges say") && page.contains("30 % (") && page.contains("; 25 % ("), "{page}");
     let (status, problem) = engine.get(&format!("/api/v1/series?signal=judge:{JUDGE}&group_by=provider")).await;
     assert!(status == 404 && problem.contains(&format!("judge:{JUDGE} by environment, model where judge={JUDGE}")), "{status} {problem}");

@@ -272,7 +272,7 @@ async fn what_a_log_says_can_neither_ping_nor_break_a_message() {
     publish(&nats, &failing(&stages)).await;
     let messages = slack.until("an alert for each stage", PATIENCE, |messages| messages.len() == stages.len()).await;
     assert!(slack.requests().iter().all(|request| request.outcome == Outcome::Answered), "{:#?}", slack.requests());
-    let open = format!("<http://{}/#alert-", engine.http);
+    let open = format!("<http://{}/alerts/", engine.http);
     for text in messages.iter().flat_map(Message::marked_up) {
         for (at, _) in text.match_indices('<') {
             assert!(text[at..].starts_with(&open), "a mention or a link from a log: {text}");

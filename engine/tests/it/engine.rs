@@ -53,6 +53,12 @@ impl Setup {
         self.set("slack.api_url", api_url)
     }
 
+    /// A variable of the engine's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.envs.push((name.into(), value.into()));
+        self
+    }
+
     /// A further argument of `run`.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
@@ -214,8 +220,37 @@ pub async fn answer(address: &str, path: &str) -> std::io::Result<Answer> {
 
 /// A request without a body over a connection of its own; `headers` end with a line break.
 pub async fn ask(address: &str, method: &str, path: &str, headers: &str) -> std::io::Result<Answer> {
+    let answer = send(address, method, path, &format!("Host: {address}\r\n{headers}"), "").await?;
+    as_documented(method, path, &answer);
+    Ok(answer)
+}
+
+/// Whatever is JSON is as the document says; what is not there at all is refused as every route refuses.
+fn as_documented(method: &str, path: &str, answer: &Answer) {
+    static DOCUMENT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(streamgauge::http::openapi::document);
+    let media = answer.header("content-type").split(';').next().unwrap_or_default();
+    if !media.ends_with("json") {
+        return;
+    }
+    let known = streamgauge::http::openapi::schema_of(&DOCUMENT, method, path, answer.status, media);
+    let schema = match known {
+        Some(schema) => schema,
+        None if matches!(answer.status, 401 | 404 | 405) => {
+            serde_json::json!({ "$ref": "#/components/schemas/Problem", "components": DOCUMENT["components"] })
+        }
+        None => panic!("{method} {path}: the document knows no {} with {media}: {}", answer.status, answer.body),
+    };
+    let body: Value = serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{method} {path}: {error}: {}", answer.body));
+    let schema = jsonschema::options().should_validate_formats(true).build(&schema).expect("a schema of the document");
+    let errors: Vec<_> = schema.iter_errors(&body).map(|error| format!("{} at {}", error, error.instance_path())).collect();
+    assert!(errors.is_empty(), "{method} {path} is not as the document says: {errors:#?}\n{body:#}");
+}
+
+/// A request over a connection of its own, as it is; `headers` end with a line break.
+pub async fn send(address: &str, method: &str, path: &str, headers: &str, sent: &str) -> std::io::Result<Answer> {
     let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+    let length = sent.len();
+    let request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{sent}");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

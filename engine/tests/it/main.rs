@@ -1,5 +1,6 @@
 //! The engine from outside: the real binary, a real nats-server, and counterparts of what it talks to. `deploy/test` finds or fetches the server.
 
+mod access;
 mod api;
 mod backtest;
 mod calibrating;
