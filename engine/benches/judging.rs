@@ -324,7 +324,7 @@ impl Engine {
     /// The body of an answer that says 200.
     async fn get(&self, path: &str) -> Option<String> {
         let mut stream = tokio::net::TcpStream::connect(&self.listen).await.ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").as_bytes()).await.ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await.ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).await.ok()?;
         let (head, body) = page.split_once("\r\n\r\n")?;

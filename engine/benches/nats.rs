@@ -191,7 +191,7 @@ async fn engine(url: &str, messages: u64) -> Took {
 async fn position(listen: &str, metric: &str) -> Option<u64> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(listen).await.ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await.ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.ok()?;
     let mut page = String::new();
     stream.read_to_string(&mut page).await.ok()?;
     page.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse().ok())
