@@ -17,6 +17,8 @@ mod judge;
 #[path = "../tests/it/nats.rs"]
 #[expect(dead_code, reason = "tests want more of the same server")]
 mod nats;
+#[path = "../tests/it/serving.rs"]
+mod serving;
 
 use async_nats::jetstream;
 use bytes::Bytes;

@@ -1,6 +1,7 @@
 //! The code evaluators that we ship, by name. They are read by the same `load` as a user's own, with no privilege, and tuned by their constants.
 
-use rules::{Source, nearest};
+use model::nearest::nearest;
+use rules::Source;
 
 macro_rules! shipped {
     ($($name:literal),* $(,)?) => {

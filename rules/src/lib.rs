@@ -33,7 +33,6 @@ pub use evaluator::Verdict;
 pub use library::{UnknownPack, library, shipped};
 pub use lint::{Bounds, Warning, lint};
 pub use load::{Constants, Loaded, load};
-pub use nearest::nearest;
 pub use problem::Problem;
 pub use ruleset::RuleSet;
 pub use source::{ReadError, Source, read_folder};

@@ -18,6 +18,7 @@ use crate::syntax;
 use crate::tokens::Place;
 use crate::watch::{self, Of, Watch};
 use crate::words::{self, Words};
+use model::nearest::nearest;
 use model::plan::{Decides, Filter, Range, Rule, RuleSpec, SignalRef, Statistic, TICK, WatchSpec, fingerprint};
 use model::run::{self, RunMeasure, RunSignal};
 use model::time::Span;

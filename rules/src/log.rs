@@ -4,11 +4,11 @@
 //! most rules read two. So a field's name must stand in the file as a word; a name put together at run time is refused, never `()`.
 
 use crate::json;
-use crate::nearest;
 use crate::problem::Refusal;
 use crate::sandbox::{ARRAY_MAX, cut};
 use crate::words::Words;
 use model::call::{CallLog, ResponseFormat};
+use model::nearest::nearest;
 use rhai::{Array, Dynamic, Engine, EvalAltResult};
 use std::sync::{Arc, OnceLock};
 

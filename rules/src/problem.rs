@@ -1,10 +1,10 @@
 //! What is wrong with a rule file, for the person who wrote it; and Rhai's run-time errors in the same words.
 
 use crate::api;
-use crate::nearest;
 use crate::say::said_type;
 use crate::syntax::explain_kind;
 use model::label::Key;
+use model::nearest::nearest;
 use model::{Measure, Signal};
 use rhai::{Dynamic, EvalAltResult, Position};
 use std::fmt;

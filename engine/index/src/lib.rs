@@ -9,7 +9,6 @@
 mod error;
 mod group;
 mod keys;
-mod nearest;
 mod pack;
 mod parse;
 mod query;

@@ -3,9 +3,9 @@
 //! Deliberately absent: how it is written (that is `parse`), and any order or limit of what is found.
 
 use crate::keys::{Key, Number, Text};
-use crate::nearest::nearest;
 use crate::row::Row;
 use model::Signal;
+use model::nearest::nearest;
 use model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::ops::Bound;

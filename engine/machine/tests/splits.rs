@@ -18,7 +18,7 @@ use std::thread;
 use streamgauge_machine::{CheckRequest, ENVIRONMENTS_MAX, Effect, GroupBlock, Input, Ledger, Machine, Notification, SliceBlock, Start};
 use world::{Entry, Size, World};
 
-/// Some 10 s.
+/// Most of a minute.
 const SEEDS: u64 = 48;
 
 /// A machine with the little of an edge that it needs.

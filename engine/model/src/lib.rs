@@ -9,6 +9,7 @@ pub mod false_alarms;
 pub mod fold;
 pub mod label;
 pub mod measure;
+pub mod nearest;
 pub mod plan;
 pub mod run;
 pub mod same_model;

@@ -14,9 +14,9 @@ use crate::judging::batch::{Batch, costs};
 use crate::judging::calibrated;
 use crate::judging::ready::{Ready, ready, together};
 use crate::start::load_evaluators;
+use model::nearest::nearest;
 use model::signal::{Signal, signals};
 use model::{Key, show};
-use rules::nearest;
 use std::borrow::Cow;
 use std::path::PathBuf;
 

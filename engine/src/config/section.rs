@@ -162,7 +162,7 @@ impl<'a> Section<'a> {
 
     fn refuse_unknown(&mut self) {
         for (key, node) in std::mem::take(&mut self.nodes) {
-            let meant = rules::nearest(&key, self.known.iter().copied()).map(|known| format!("did you mean `{known}`? "));
+            let meant = model::nearest::nearest(&key, self.known.iter().copied()).map(|known| format!("did you mean `{known}`? "));
             let hint = format!("{}known: {}", meant.unwrap_or_default(), self.known.join(", "));
             self.errors.push(ConfigError { place: node.key_at, what: format!("unknown key `{}`", self.name(&key)), hint });
         }

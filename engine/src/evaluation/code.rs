@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::error::Fault;
 use crate::start::evaluator_files;
 use model::CallLog;
-use rules::{RuleSet, nearest};
+use model::nearest::nearest;
+use rules::RuleSet;
 
 /// What a code evaluator's signal begins with.
 const CODE: &str = "code:";

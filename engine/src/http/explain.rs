@@ -7,9 +7,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use machine::{Explanation, SliceBlock};
 use model::fold::Cell;
+use model::nearest::nearest;
 use model::plan::{Plan, Rule, Statistic, Watch};
 use model::{Key, Labels, Quantiles, Span, Timestamp};
-use rules::nearest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -173,7 +173,7 @@ fn stream(section: &mut Section<'_>) -> Option<Stream> {
 fn phrase(text: &str) -> Result<Phrase, Fault> {
     let phrase = Phrase::parse(text).map_err(|error| {
         let PhraseError { word, known, hint, .. } = &error;
-        let near = word.as_deref().and_then(|word| rules::nearest(word, known.iter().copied()));
+        let near = word.as_deref().and_then(|word| model::nearest::nearest(word, known.iter().copied()));
         Fault::new(error.to_string(), near.map_or(hint.clone(), |near| format!("did you mean `{near}`? {hint}")))
     })?;
     let lasts = Span::from_millis(phrase.millis());
@@ -213,7 +213,7 @@ fn expected(section: &mut Section<'_>) -> Option<Expected> {
         let text = node.text()?;
         let all = [Severity::Info, Severity::Warning, Severity::Critical];
         all.into_iter().find(|severity| severity.name() == text).ok_or_else(|| {
-            let near = rules::nearest(text, all.map(Severity::name)).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            let near = model::nearest::nearest(text, all.map(Severity::name)).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
             Fault::new(format!("is none: `{text}`"), format!("{near}known: {}", all.map(Severity::name).join(", ")))
         })
     });

@@ -3,24 +3,13 @@
 
 use crate::engine::{Setup, until};
 use crate::judge::{Fault, Judge};
+use crate::judging::{BEGIN_MS, JUDGE, setup};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// 2026-01-01: the time of the first call.
-const BEGIN_MS: i64 = 1_767_225_600_000;
-const JUDGE: &str = "retrieval-relevance";
-
-fn setup(nats: &Nats, endpoint: &str, more: &[(&str, &str)]) -> Setup {
-    let mut setup = Setup::new(nats).set("rules.library", "[]");
-    let all = [("model", "gpt-4.1-mini"), ("endpoint", endpoint), ("rate", "1.0"), ("per_minute", "6000"), ("timeout", "1s")];
-    for (key, value) in all.iter().chain(more) {
-        setup = setup.set(&format!("judges.{JUDGE}.{key}"), value);
-    }
-    setup
-}
 
 /// A call that the counterpart fails, or lets pass. Each has another text, as calls have.
 fn call(number: usize, model: &str, bad: bool) -> Value {

@@ -3,6 +3,7 @@
 //! It judges by a word: a call whose text holds `BAD` fails, every other passes. It speaks HTTP itself, so that it can break off an answer or give none,
 //! and keeps every request and what it charged for it. Deliberately absent: everything of the two interfaces that streamgauge does not use.
 
+use super::serving::{header, request};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -189,32 +190,6 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         lock(self.0).open -= 1;
     }
-}
-
-/// Head and body of the next request; `None` at the end of the connection.
-async fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Result<Option<(String, Vec<u8>)>> {
-    let head_end = loop {
-        if let Some(at) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(read).await? == 0 {
-            return Ok(None);
-        }
-    };
-    let head = String::from_utf8_lossy(&read[..head_end]).into_owned();
-    let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    while read.len() < head_end + length {
-        if stream.read_buf(read).await? == 0 {
-            return Ok(None);
-        }
-    }
-    let body = read[head_end..head_end + length].to_vec();
-    read.drain(..head_end + length);
-    Ok(Some((head, body)))
-}
-
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 fn answer(head: &str, body: &[u8], state: &Mutex<State>) -> (Option<Fault>, String) {

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// 2026-01-01: the time of the first call.
-const BEGIN_MS: i64 = 1_767_225_600_000;
-const JUDGE: &str = "retrieval-relevance";
+pub const BEGIN_MS: i64 = 1_767_225_600_000;
+pub const JUDGE: &str = "retrieval-relevance";
 
 /// An engine whose judge sees every call of the retrieval stage, at `endpoint`, with these further keys.
-fn setup(nats: &Nats, endpoint: &str, more: &[(&str, &str)]) -> Setup {
+pub fn setup(nats: &Nats, endpoint: &str, more: &[(&str, &str)]) -> Setup {
     let mut setup = Setup::new(nats).set("rules.library", "[]");
     let all = [("model", "gpt-4.1-mini"), ("endpoint", endpoint), ("rate", "1.0"), ("per_minute", "6000"), ("timeout", "1s")];
     for (key, value) in all.iter().chain(more) {

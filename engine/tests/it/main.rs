@@ -18,5 +18,6 @@ mod nats;
 mod publishing;
 mod recordings;
 mod reload;
+mod serving;
 mod slack;
 mod standing;

@@ -3,12 +3,13 @@
 //! It speaks HTTP itself, so that it can cut a connection between reading a request and answering it. It keeps every request with its time and what
 //! became of it, and every message it took. Deliberately absent: the other methods, and Slack's rendering.
 
+use super::serving::{header, request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -228,32 +229,6 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<(
         stream.write_all(answer.as_bytes()).await?;
     }
     Ok(())
-}
-
-/// Head and body of the next request; `None` at the end of the connection.
-async fn request(stream: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Result<Option<(String, Vec<u8>)>> {
-    let head_end = loop {
-        if let Some(at) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(read).await? == 0 {
-            return Ok(None);
-        }
-    };
-    let head = String::from_utf8_lossy(&read[..head_end]).into_owned();
-    let length = header(&head, "content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    while read.len() < head_end + length {
-        if stream.read_buf(read).await? == 0 {
-            return Ok(None);
-        }
-    }
-    let body = read[head_end..head_end + length].to_vec();
-    read.drain(..head_end + length);
-    Ok(Some((head, body)))
-}
-
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().skip(1).filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 /// The answer and how long it is held back; `None` cuts the connection.

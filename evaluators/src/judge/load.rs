@@ -173,7 +173,7 @@ fn file_missing(folder: &Folder, file: &str) -> Option<Wrong> {
         return None;
     }
     let others: Vec<_> = folder.files.keys().map(String::as_str).filter(|name| !Folder::FILES.contains(name)).collect();
-    let hint = match rules::nearest(file, others) {
+    let hint = match model::nearest::nearest(file, others) {
         Some(near) => format!("rename `{near}`? a judge's files are: {}", Folder::FILES.join(", ")),
         None => format!("a judge's files are: {}", Folder::FILES.join(", ")),
     };

@@ -2,8 +2,8 @@
 
 use super::load::Place;
 use model::Key;
+use model::nearest::nearest;
 use model::plan::Filter;
-use rules::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

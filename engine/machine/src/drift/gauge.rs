@@ -483,22 +483,7 @@ impl Rate {
                 detector.weigh(at, weights, n, |_| x, |k| test.binomial(k, n, x).map(|llr| llr / phi));
             }
         }
-        let now = self.now.as_ref().expect("it was refreshed above");
-        match now.expected {
-            Some(expected) => {
-                let p = now.p;
-                let variance = n * p * (1.0 - p);
-                if !fires {
-                    self.dispersion.add(at, x - n * p, variance, variance * (n - 1.0), n * p * now.error);
-                }
-                self.baseline.add(x, n * p, &expected);
-            }
-            None => {
-                if self.baseline.learn(at, x, n, rate_learned) {
-                    self.now = None;
-                }
-            }
-        }
+        self.take_in(at, n, x, fires);
         // Its children start from what it expects now.
         self.refresh(at, parent);
         ended
@@ -529,7 +514,7 @@ impl Rate {
         let spread = sums.2 / sums.0;
         let (n, x) = (sums.0 / spread, sums.1 / spread);
         detector.moved_to(at, n);
-        let (phi, null, expected, p, error) = (now.excess.phi, now.null, now.expected, now.p, now.error);
+        let (phi, null) = (now.excess.phi, now.null);
         let mut ended = None;
         if let Some(null) = null {
             if fires {
@@ -543,22 +528,26 @@ impl Rate {
                 detector.weigh(at, weights, n, |_| x, |k| bets(&null, k, &opinions, spread).map(|llr| llr / phi));
             }
         }
-        match expected {
-            Some(expected) => {
-                if !fires {
-                    let variance = n * p * (1.0 - p);
-                    self.dispersion.add(at, x - n * p, variance, variance * (n - 1.0).max(0.0), n * p * error);
-                }
-                self.baseline.add(x, n * p, &expected);
-            }
-            None => {
-                if self.baseline.learn(at, x, n, rate_learned) {
-                    self.now = None;
-                }
-            }
-        }
+        self.take_in(at, n, x, fires);
         self.refresh(at, parent);
         ended
+    }
+
+    /// Learns from a tick's calls, or from opinions worth so many, of which `x` are bad; while it fires, how far ticks scatter is not learned.
+    fn take_in(&mut self, at: u32, n: f64, x: f64, fires: bool) {
+        let now = self.now.as_ref().expect("it was refreshed before it was tested");
+        let Some(expected) = now.expected else {
+            if self.baseline.learn(at, x, n, rate_learned) {
+                self.now = None;
+            }
+            return;
+        };
+        let (p, error) = (now.p, now.error);
+        let variance = n * p * (1.0 - p);
+        if !fires {
+            self.dispersion.add(at, x - n * p, variance, variance * (n - 1.0).max(0.0), n * p * error);
+        }
+        self.baseline.add(x, n * p, &expected);
     }
 
     fn recovery(&self, up: bool, calls: u64) -> Option<Recovery> {

@@ -99,7 +99,7 @@ fn problems(body: &mut String, app: &App) {
 pub(in crate::http) async fn one(State(app): State<App>, Extension(caller): Extension<Caller>, Named(name): Named) -> Result<Html<String>, Problem> {
     let listed = rules::read(&app).await?;
     let Some(rule) = listed.iter().find(|rule| rule.says.name == name) else {
-        let near = ::rules::nearest(&name, listed.iter().map(|rule| rule.says.name.as_str()));
+        let near = ::model::nearest::nearest(&name, listed.iter().map(|rule| rule.says.name.as_str()));
         let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no rule `{name}`"), format!("{near}all of them are at /rules")));
     };
