@@ -33,6 +33,7 @@ pub struct Config {
     pub false_alarms: FalseAlarms,
     pub nats: NatsConfig,
     pub store: StoreConfig,
+    pub index: IndexConfig,
     pub rules: RulesConfig,
     pub slack: SlackConfig,
     pub http: HttpConfig,
@@ -45,6 +46,7 @@ pub struct Config {
     pub judges: BTreeMap<String, JudgeConfig>,
     /// By model, instead of or beside the table that we ship.
     pub prices: BTreeMap<String, PriceConfig>,
+    pub redact: RedactConfig,
     pub access: AccessConfig,
 }
 
@@ -96,6 +98,21 @@ pub struct StoreConfig {
     pub path: PathBuf,
     pub retention: Duration,
     pub max_size: Size,
+}
+
+/// The index of calls, in the folder `index` of the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexConfig {
+    /// Back from the latest call, by the calls' own time. Follows `store.retention` unless it is set.
+    pub retention: Duration,
+    pub max_size: Size,
+}
+
+/// What nobody is to read in payloads that are shown or exported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RedactConfig {
+    /// Names of patterns that we ship, or regular expressions; whether one compiles is known where they are used.
+    pub patterns: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -20,6 +20,7 @@
 use crate::deadletter::{DeadLetters, Letter};
 use crate::durations::Durations;
 use crate::error::Fault;
+use crate::indexing::{Brought, Tee};
 use crate::inspect::{Folded, Inspector};
 use crate::journal::{Entry, Journal};
 use crate::judging::{Judging, Said};
@@ -150,6 +151,8 @@ pub struct Daemon {
     pub adopted: bool,
     /// The end of the stream when this process started: up to there an earlier one may have decided already, so nothing new comes in between.
     pub catching_up_to: u64,
+    /// Where rows of the index go.
+    pub tee: Option<Tee>,
     /// `None` without judges.
     pub judging: Option<Judging>,
     /// Chosen calls that the judges are still to be told of. The machine bounds them.
@@ -174,6 +177,8 @@ pub enum Crash {
 /// Numbers about the loop that others may read at any time.
 #[derive(Debug, Default)]
 pub struct Pulse {
+    /// Stream sequence of the last message that was applied.
+    pub position: AtomicU64,
     /// Position of the last snapshot.
     pub committed: AtomicU64,
     pub snapshots: AtomicU64,
@@ -355,9 +360,10 @@ impl Daemon {
                         self.pulse.read.note(batch.took);
                         for (envelopes, pending) in self.cut_at_journal(batch) {
                             let (inspector, suspensions) = (self.inspector.clone(), self.suspensions.clone());
+                            let indexed = self.tee.as_ref().is_some_and(|tee| tee.wants(pending));
                             folding.push_back(tokio::task::spawn_blocking(move || {
                                 let began = Instant::now();
-                                let folded = inspector.fold(&envelopes, &suspensions);
+                                let folded = inspector.fold_with(&envelopes, &suspensions, indexed);
                                 (inspector, folded, envelopes, pending, began.elapsed())
                             }));
                         }
@@ -373,9 +379,14 @@ impl Daemon {
 
     async fn folded(&mut self, folded: Folded, envelopes: &[Envelope], took: Duration, checking: &mut Checking) -> Result<(), Fault> {
         self.replay_journal(Some(folded.fold.first), checking).await?;
-        let began = Instant::now();
+        let (began, after) = (Instant::now(), self.machine.position());
         let mut effects = Vec::new();
         self.machine.apply(Input::Folded(folded.fold), &mut effects);
+        let position = self.machine.position();
+        if let (Some(tee), Some(rows), Some(last)) = (&self.tee, folded.rows, envelopes.last()) {
+            tee.bring(Brought { after, position, stamp: last.stamp, rows });
+        }
+        self.pulse.position.store(position, Ordering::Release);
         self.pulse.batches.fetch_add(1, Ordering::Relaxed);
         self.pulse.fold.note(took);
         self.pulse.apply.note(began.elapsed());
@@ -509,6 +520,9 @@ impl Daemon {
         self.machine.adopt(rules.inspector.plan.clone(), sealed, &mut effects);
         self.inspector = rules.inspector;
         self.pulse.follow(&self.inspector);
+        if let Some(tee) = &self.tee {
+            tee.follow(&self.inspector);
+        }
         self.carry_out(effects, &[], &BTreeMap::new(), checking).await?;
         if self.crash == Some(Crash::BetweenSnapshots) {
             warn!("crash test: aborting before the snapshot under the new rules");

@@ -1,4 +1,4 @@
-//! The listener: health, metrics, the JSON API, and pages to look at. Whoever may read sees numbers and alerts, never payloads; who may operate can
+//! The listener: health, metrics, the JSON API, and pages to look at. Whoever may read sees numbers, alerts and calls, without what `[redact]` takes out; who may operate can
 //! adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
 //!
 //! Every refusal is a problem with its way out: as `application/problem+json` (RFC 9457), and as a page where a browser asked for one.
@@ -7,6 +7,7 @@ pub(crate) mod access;
 mod adopt;
 mod alerts;
 mod audit;
+mod calls;
 mod curve;
 pub(crate) mod explain;
 pub(crate) mod judges;
@@ -15,9 +16,11 @@ pub mod openapi;
 mod pages;
 mod reload;
 mod rules;
+mod runs;
 mod series;
 mod status;
 
+use crate::calls::Calls;
 use crate::config::May;
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
@@ -62,6 +65,7 @@ pub struct App {
     pub slack: String,
     /// What the judges' desk shows; empty without judges.
     pub judges: Arc<Board>,
+    pub calls: Calls,
     pub access: Arc<Access>,
 }
 
@@ -108,6 +112,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/api/v1/alerts", get(alerts::alerts)),
         (Method::POST, "/api/v1/alerts/{id}/adopt", post(adopt::adopt)),
         page("/api/v1/audit", get(audit::audit)),
+        page("/api/v1/calls", get(calls::search)),
+        page("/api/v1/calls/{sequence}", get(calls::one)),
+        page("/api/v1/runs/{event_id}", get(runs::run)),
         page("/api/v1/explain", get(explain::explain)),
         page("/api/v1/judges", get(judges::judges)),
         page("/api/v1/sampling", get(judges::sampling)),

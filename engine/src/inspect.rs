@@ -1,17 +1,21 @@
-//! The stateless half: a batch of envelopes into one fold. Any thread, any order; results are merged in stream order by whoever owns the state.
+//! The stateless half: a batch of envelopes into one fold, and into rows of the index where somebody takes them. Any thread, any order; results are
+//! merged in stream order by whoever owns the state.
 
 use crate::source::Envelope;
 use crate::suspensions::Suspensions;
 use crate::timing::{TIMED_EVERY, Timings};
 use evaluators::Evaluators;
+use index::Row;
 use model::fold::{Fold, Folder, Inspected, ScriptView, event_time};
 use model::measure::Measure;
 use model::plan::Plan;
 use model::signal::{Signals, signals};
+use model::suspension::EXHAUSTED_MAX;
 use model::{CallLog, Timestamp};
 use rules::RuleSet;
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +34,8 @@ pub struct Folded {
     pub fold: Fold,
     /// By sequence, ascending.
     pub details: Vec<(u64, String)>,
+    /// What the index keeps of its calls; `None` where nobody takes them.
+    pub rows: Option<Vec<Row>>,
 }
 
 impl Inspector {
@@ -40,14 +46,23 @@ impl Inspector {
 
     /// Reads, judges and sums the batch. Scripts that are suspended for a call are not run on it.
     pub fn fold(&self, envelopes: &[Envelope], suspensions: &Suspensions) -> Folded {
+        self.fold_with(envelopes, suspensions, false)
+    }
+
+    /// The same, with rows for the index where `indexed`.
+    pub fn fold_with(&self, envelopes: &[Envelope], suspensions: &Suspensions, indexed: bool) -> Folded {
         let mut folder = Folder::new(&self.plan);
         let mut details = Vec::new();
+        let mut rows = indexed.then(|| Vec::with_capacity(envelopes.len()));
         let mut scripts = Vec::new();
         for envelope in envelopes {
             match model::parse(&envelope.payload) {
                 Ok(mut call) => {
                     let (signals, measures) = self.judge(&mut call);
                     self.see(&call, envelope.sequence, envelope.stamp, suspensions, &folder, &mut scripts);
+                    if let Some(rows) = &mut rows {
+                        rows.push(self.row(&call, &signals, &scripts, envelope));
+                    }
                     folder.add(envelope.sequence, envelope.stamp, &Inspected { call: &call, signals, measures, scripts: &scripts });
                 }
                 Err(malformed) => {
@@ -56,7 +71,27 @@ impl Inspector {
                 }
             }
         }
-        Folded { fold: folder.finish(), details }
+        Folded { fold: folder.finish(), details, rows }
+    }
+
+    /// The rows alone, for an index that makes up for what it did not take. A script that uses up its budget too often is not run on what is left of
+    /// the batch; its signals are then not found there.
+    pub fn rows(&self, envelopes: &[Envelope]) -> Vec<Row> {
+        let mut exhausted = BTreeMap::<usize, u64>::new();
+        let mut scripts = Vec::new();
+        let row = |envelope: &Envelope| {
+            let mut call = model::parse(&envelope.payload).ok()?;
+            let (signals, _) = self.judge(&mut call);
+            self.rules.see_where(&call, &mut scripts, |slot| exhausted.get(&slot).is_none_or(|times| *times < EXHAUSTED_MAX), |_| {});
+            scripts.iter().filter(|view| view.exhausted).for_each(|view| *exhausted.entry(view.slot).or_default() += 1);
+            Some(self.row(&call, &signals, &scripts, envelope))
+        };
+        envelopes.iter().filter_map(row).collect()
+    }
+
+    fn row(&self, call: &CallLog<'_>, signals: &Signals, scripts: &[ScriptView], envelope: &Envelope) -> Row {
+        let further: Vec<String> = self.rules.holding(scripts).map(str::to_owned).collect();
+        Row::of(call, signals, &further, envelope.sequence, event_time(call, envelope.stamp))
     }
 
     /// What scripts see in a call that is about to be added to `folder`, as far as that will count.

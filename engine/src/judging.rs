@@ -2,8 +2,8 @@
 //!
 //! The daemon hands over requests and gets verdicts back, whenever they come; it waits for neither. What is between the two ends, and how a judge is
 //! asked, is nobody else's business. In `judging/`: `ready.rs` (judges from the configuration, with `prices.rs`), `desk.rs` (the task between the ends),
-//! its decisions `line.rs`, `breaker.rs`, `backoff.rs`, `spend.rs`, `round.rs` and `cache.rs`, and its edges `payload.rs` (in), `client.rs` (to the
-//! model, after `redact.rs`; `replies.rs` asks it for all that a call needs) and `event.rs` (out); `secret.rs` is what nobody can guess, `board.rs` what
+//! its decisions `line.rs`, `breaker.rs`, `backoff.rs`, `spend.rs`, `round.rs` and `cache.rs`, and its edges `client.rs` (to the
+//! model, after the crate's `redact.rs`; `replies.rs` asks it for all that a call needs) and `event.rs` (out); `secret.rs` is what nobody can guess, `board.rs` what
 //! people may see. What commands ask by hand goes through `batch.rs`, without a desk; `labels.rs` is what people say of calls, and `calibrated.rs` how
 //! far a judge is believed since.
 //! Deliberately absent: who is chosen, and how verdicts count. That is the machine's.
@@ -20,10 +20,8 @@ mod event;
 pub mod labels;
 mod line;
 mod pace;
-mod payload;
 mod prices;
 pub mod ready;
-pub(crate) mod redact;
 mod replies;
 pub mod round;
 pub mod secret;
@@ -31,7 +29,6 @@ mod spend;
 
 pub use board::{Board, Shown};
 pub use desk::Desk;
-pub use payload::Payloads;
 
 use model::Verdict;
 use model::verdict::JudgeRequest;

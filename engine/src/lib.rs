@@ -4,6 +4,7 @@
 //! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] reads, and hands over what people decide.
 
 pub mod backtest;
+pub mod calls;
 pub mod chart;
 pub mod cli;
 pub mod config;
@@ -14,17 +15,20 @@ pub mod durations;
 pub mod error;
 pub mod evaluation;
 pub mod http;
+pub mod indexing;
 pub mod inspect;
 pub mod journal;
 pub mod judging;
 pub mod listing;
 pub mod message;
 pub mod outbox;
+pub mod redact;
 pub mod reload;
 pub mod replay;
 pub mod routes;
 pub mod rulebook;
 pub mod ruletest;
+pub mod runs;
 pub mod schemas;
 pub mod slack;
 pub mod source;

@@ -2,6 +2,7 @@
 
 pub mod local;
 pub mod nats;
+pub mod payload;
 
 use bytes::Bytes;
 use model::Timestamp;

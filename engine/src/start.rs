@@ -2,15 +2,17 @@
 //! taking it apart again in order. `run` and `demo` differ only in what they hand in.
 //! Rules are read here for the first time; when their files change later is [`crate::reload`]'s to see.
 
+use crate::calls::Calls;
 use crate::config::Config;
 use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
 use crate::http::{self, App, Readiness};
+use crate::indexing::{self, Keep, Refill};
 use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::judging::ready::Ready;
-use crate::judging::{self, Board, Desk, Judging, Payloads};
+use crate::judging::{self, Board, Desk, Judging};
 use crate::outbox::{Deliveries, Outbox, Ways, now};
 use crate::reload::{self, Watching};
 use crate::routes::Routes;
@@ -18,6 +20,7 @@ use crate::rulebook::{Settling, Standing, choose};
 use crate::schemas;
 use crate::slack::Slack;
 use crate::source::local::Local;
+use crate::source::payload::Payloads;
 use crate::source::{Batch, nats};
 use crate::store::Store;
 use crate::suspensions::Suspensions;
@@ -70,6 +73,7 @@ pub struct Running {
     outbox: JoinHandle<Result<(), Fault>>,
     listener: JoinHandle<Result<(), Fault>>,
     reading: JoinHandle<Result<(), Fault>>,
+    indexing: JoinHandle<()>,
     /// `None` without judges.
     desk: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -238,6 +242,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let (pulse, deliveries, wake, readiness) =
         (Arc::new(Pulse::default()), Arc::new(Deliveries::default()), Arc::new(Notify::new()), Arc::new(Readiness::default()));
     pulse.committed.store(position, Ordering::Relaxed);
+    pulse.position.store(position, Ordering::Relaxed);
     let source_id = identity.as_ref().map(|identity| format!("{}@{}", config.nats.stream, identity.created)).unwrap_or_default();
     let (asking, asked) = reload::asking();
     let watching = Watching {
@@ -260,10 +265,31 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         (Feed::Local(local), _) => Payloads::Local(local.ring()),
         (Feed::Nats, stream) => Payloads::Stream(Arc::new(stream.clone().expect("opened above"))),
     };
+    let filter = match &stream {
+        Some(stream) => {
+            let carried = &stream.cached_info().config.subjects;
+            let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
+            if all_ours { Vec::new() } else { config.nats.subjects.clone() }
+        }
+        None => Vec::new(),
+    };
+    let inspector = Arc::new(Inspector::new(plan, chosen.rules, evaluators));
+    let refill = match (&payloads, &connection) {
+        (Payloads::Stream(stream), Some(client)) => Refill::Stream { client: client.clone(), stream: stream.clone(), filter: filter.clone() },
+        (Payloads::Local(ring), _) => Refill::Ring(ring.clone()),
+        (Payloads::Stream(_), None) => unreachable!("a stream is read over a connection"),
+    };
+    let folder = config.store.path.join("index");
+    let writer = indexing::open(&folder, &source_id)?;
+    let keep = Keep { age: span(config.index.retention), bytes: config.index.max_size.bytes() };
+    let (indexer, tee, indexed) = indexing::indexer(folder, writer, refill, inspector.clone(), pulse.clone(), keep);
+    let calls = Calls::new(indexed, payloads.clone(), store.clone(), &config.redact)?;
+    let runtime = tokio::runtime::Handle::current();
+    let indexing = tokio::task::spawn_blocking(move || indexer.run(&runtime));
     let (judging, desk, board) = open_desk(judges, &store, payloads, connection.clone()).await?;
     let daemon = Daemon {
         machine,
-        inspector: Arc::new(Inspector::new(plan, chosen.rules, evaluators)),
+        inspector,
         store: store.clone(),
         routes,
         journal,
@@ -281,6 +307,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         unsaved_rules: (chosen.live != known_rules).then_some(chosen.live),
         adopted,
         catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
+        tee: Some(tee),
         judging,
         to_ask: VecDeque::new(),
         said_from: Instant::now(),
@@ -293,9 +320,6 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         }
         Feed::Nats => {
             let stream = stream.expect("opened above");
-            let carried = &stream.cached_info().config.subjects;
-            let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
-            let filter = if all_ours { Vec::new() } else { config.nats.subjects.clone() };
             let identity = identity.expect("asked for above");
             let (client, created) = (connection.clone().expect("connected above"), identity.created);
             let reading = Reading { client, stream, name: config.nats.stream.clone(), created, filter, position };
@@ -315,6 +339,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         source: source_said,
         slack: slack_said,
         judges: board,
+        calls,
         access,
     };
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
@@ -326,6 +351,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         daemon: tokio::spawn(daemon.run(batches, questions, stopped)),
         outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
         listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
+        indexing,
         desk: desk.map(|desk| tokio::spawn(desk.run())),
         reading,
         stop,
@@ -480,6 +506,8 @@ impl Running {
             desk.await.map_err(|error| Fault::plain(format!("the judges' desk ended unexpectedly: {error}")))?;
         }
         self.outbox.await.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))??;
+        // It ends with the daemon, too.
+        self.indexing.await.map_err(|error| Fault::plain(format!("the indexer ended unexpectedly: {error}")))?;
         // A client that keeps its connection open must not keep the process.
         match tokio::time::timeout(Duration::from_secs(2), self.listener).await {
             Ok(ended) => ended.map_err(|error| Fault::plain(format!("the listener ended unexpectedly: {error}")))?,

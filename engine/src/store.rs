@@ -15,6 +15,7 @@ use crate::journal::Entry;
 use crate::judging::Said;
 use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
+use index::VerdictIs;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, Reason, SliceBlock};
 use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -305,6 +306,20 @@ impl Db {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![environment, sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.map(|row| said(row?)).collect()
+    }
+
+    /// The calls of which a judge says this, newest first, at most `most`: by their sequence.
+    pub fn judged(&self, judge: &str, is: VerdictIs, most: usize) -> Result<Vec<u64>, Fault> {
+        let outcomes = match is {
+            VerdictIs::Pass => r#"["pass"]"#,
+            VerdictIs::Fail => r#"["fail"]"#,
+            VerdictIs::Error => r#"["unreadable","errored"]"#,
+        };
+        let sql = "SELECT sequence FROM verdicts WHERE judge = ?1 AND body ->> 'outcome' IN (SELECT value FROM json_each(?2)) \
+            ORDER BY sequence DESC LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![judge, outcomes, most], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The number of the last journal entry, 0 when there was none.

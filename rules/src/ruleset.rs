@@ -137,6 +137,20 @@ impl RuleSet {
         }
     }
 
+    /// The names of the users' own signals that hold, as far as rules watch them: those of `fn signals`, and of a code evaluator that says fail its name.
+    /// A name may come more than once. `views` are of [`RuleSet::see`].
+    pub fn holding<'r>(&'r self, views: &'r [ScriptView]) -> impl Iterator<Item = &'r str> {
+        views.iter().filter(|view| view.signals.holds != 0).flat_map(|view| {
+            let at = self.0.seeing.iter().find(|(_, slot)| *slot == view.slot);
+            let per_call = at.and_then(|(rule, _)| self.0.rules[*rule].per_call.as_ref());
+            let holds = move |bit: usize| view.signals.holds & 1 << bit != 0;
+            let own = per_call.and_then(|per_call| per_call.signals.as_deref()).unwrap_or_default().iter().enumerate();
+            let verdicts = per_call.map_or(&[][..], |per_call| per_call.verdicts.as_slice()).iter().enumerate();
+            let own = own.filter(move |(bit, _)| holds(*bit)).map(|(_, name)| name.as_str());
+            own.chain(verdicts.filter(move |(at, _)| holds(SCRIPT_SIGNALS_MAX - 1 - at)).map(|(_, at)| self.0.evaluators[*at].name.as_str()))
+        })
+    }
+
     /// Whether `view` fires the rule at `rule` in the order of [`RuleSet::specs`]. A function of the view alone.
     pub fn check(&self, rule: usize, view: &GroupView) -> Checked {
         let Some(rule) = self.0.rules.get(rule) else {

@@ -211,6 +211,22 @@ impl Reader {
         Ok(Run { rows: found.rows, cut: found.next.is_some() })
     }
 
+    /// The call at this sequence of the stream.
+    ///
+    /// # Errors
+    /// When a file is damaged or cannot be read.
+    pub fn call(&self, sequence: u64) -> Result<Option<Row>, IndexError> {
+        let view = View::of(self.state());
+        let holding = |spot: &Spot| (view.meta(*spot).first_sequence..=view.meta(*spot).last_sequence).contains(&sequence);
+        if let Some(spot) = view.spots().find(holding) {
+            let Some(group) = view.group(spot)? else { return Ok(None) };
+            let sequences = group.sequences()?;
+            let Some(row) = (0..group.rows()).find(|row| sequences.get(*row) == sequence) else { return Ok(None) };
+            return Ok(group.take(&[row])?.pop());
+        }
+        Ok(view.fresh().find(|row| row.sequence == sequence).cloned())
+    }
+
     fn best(&self, query: &Query, times: Times, order: Order, limit: usize, after: Option<Cursor>) -> Result<Found, IndexError> {
         let view = View::of(self.state());
         // The greatest on top: the first to go when a better one comes. One more than a page, to know whether there is another.

@@ -6,6 +6,7 @@ use crate::error::IndexError;
 use crate::group::{Group, Meta, Source};
 use crate::row::Row;
 use crate::segment::Segment;
+use model::time::Timestamp;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -63,6 +64,13 @@ impl Reader {
         let view = View::of(self.state());
         let groups: u64 = view.spots().map(|spot| u64::from(view.meta(spot).rows)).sum();
         groups + view.state.fresh.iter().map(|rows| rows.len() as u64).sum::<u64>()
+    }
+
+    /// The end of the latest call.
+    pub fn latest(&self) -> Option<Timestamp> {
+        let view = View::of(self.state());
+        let grouped = view.spots().map(|spot| view.meta(spot).latest).max();
+        grouped.max(view.fresh().map(|row| row.time).max())
     }
 
     /// Bytes of sealed files and of groups in memory.
@@ -166,7 +174,6 @@ impl View {
 mod tests {
     use super::*;
     use crate::writer::{Sizes, Writer};
-    use model::time::Timestamp;
 
     #[test]
     fn a_file_that_was_dropped_while_it_is_searched_is_no_damage() {

@@ -306,7 +306,7 @@ pub(crate) fn filter(applies: &BTreeMap<String, String>) -> Result<Filter, Fault
     Ok(Filter(filter))
 }
 
-fn pattern(node: &Node) -> Result<String, Fault> {
+pub(super) fn pattern(node: &Node) -> Result<String, Fault> {
     let text = text(node)?;
     let word = text.bytes().all(|byte| byte.is_ascii_alphabetic());
     // A misspelt name would be a pattern that matches nothing, and the texts would leave as they are.
@@ -318,7 +318,7 @@ fn pattern(node: &Node) -> Result<String, Fault> {
         ));
     }
     if !REDACTED.contains(&text.as_str())
-        && let Err(error) = crate::judging::redact::compile(&text)
+        && let Err(error) = crate::redact::compile(&text)
     {
         let what = format!("has a regular expression that cannot be read: `{text}`: {}", error.to_string().lines().last().unwrap_or_default());
         return Err(Fault::new(what, format!("known: {}, or a regular expression in single quotes", REDACTED.join(", "))));

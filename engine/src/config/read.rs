@@ -24,6 +24,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             retention: store.read("retention", |node| time(node, HOUR..=3650 * DAY)).unwrap_or(7 * DAY),
             max_size: store.read("max_size", |node| size(node, Size::mib(64))).unwrap_or(Size::gib(20)),
         }),
+        index: IndexConfig { retention: 7 * DAY, max_size: Size::gib(20) },
         rules: root.section("rules", |rules| RulesConfig {
             path: rules.path("path").unwrap_or_else(|| rules.folder.join("rules")),
             library: rules.read("library", |node| node.list(word)).unwrap_or_else(|| vec!["basics".to_owned()]),
@@ -66,10 +67,17 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
         }),
         judges: judges::judges(root),
         prices: judges::prices(root),
+        redact: root
+            .section("redact", |redact| RedactConfig { patterns: redact.read("patterns", |node| node.list(judges::pattern)).unwrap_or_default() }),
         access: AccessConfig::default(),
     };
+    let kept = config.store.retention;
+    config.index = root.section("index", |index| IndexConfig {
+        retention: index.read("retention", |node| time(node, HOUR..=3650 * DAY)).unwrap_or(kept),
+        max_size: index.read("max_size", |node| size(node, Size::mib(64))).unwrap_or(Size::gib(20)),
+    });
     config.access = root.section("access", |section| access::access(section, config.http.listen));
-    root.not_yet(&["keep", "redact", "sampling"]);
+    root.not_yet(&["keep", "sampling"]);
     config
 }
 

@@ -115,6 +115,7 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
         "Notifications delivered that may have been delivered before.",
         &app.deliveries.possible_repeats,
     );
+    page.index(&app);
     page.atomic("batches_total", "counter", "Batches folded.", &app.pulse.batches);
     let pulse = &app.pulse;
     let stages = [("read", &pulse.read), ("fold", &pulse.fold), ("apply", &pulse.apply), ("check", &pulse.check), ("snapshot", &pulse.snapshot)];
@@ -206,6 +207,22 @@ impl Page {
                 self.line("judge_state", &[("judge", &judge.judge), ("state", state)], f64::from(u8::from(judge.state == state)));
             }
         }
+    }
+
+    fn index(&mut self, app: &App) {
+        let indexed = &app.calls.indexed;
+        let reader = indexed.reader();
+        let position = reader.position();
+        let behind = app.pulse.position.load(Ordering::Relaxed).saturating_sub(position);
+        self.one("index_position", "gauge", "Stream sequence up to which calls can be found.", position);
+        self.one("index_behind_messages", "gauge", "Messages that are counted and cannot be found yet.", behind);
+        self.head("index_freshness_seconds", "gauge", "How much older the last call that can be found is than the last one counted.");
+        self.line("index_freshness_seconds", &[], super::calls::freshness(app, behind));
+        self.one("index_filling", "gauge", "Whether the index reads the stream again.", u64::from(indexed.filling.load(Ordering::Relaxed)));
+        self.one("index_calls", "gauge", "Calls that can be found.", reader.calls());
+        self.one("index_bytes", "gauge", "Bytes of the index.", reader.bytes());
+        self.atomic("index_missed_total", "counter", "Calls that were gone before they could be indexed.", &indexed.missed);
+        self.atomic("index_refused_total", "counter", "Times that the index could not be written.", &indexed.refused);
     }
 
     fn atomic(&mut self, name: &str, kind: &str, help: &str, value: &AtomicU64) {

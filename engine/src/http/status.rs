@@ -55,6 +55,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     status.insert("committed".into(), json!(app.pulse.committed.load(Ordering::Relaxed)));
     status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));
     status.insert("rule_files".into(), json!(app.rules.files()));
+    status.insert("index".into(), super::calls::standing(app));
     status.insert("outbox".into(), json!({ "waiting": outbox[0], "sent": outbox[1], "failed": outbox[2] }));
     Ok(Value::Object(status))
 }

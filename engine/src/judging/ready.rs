@@ -4,11 +4,11 @@
 //! Deliberately absent: asking. Nothing here connects to anything.
 
 use super::prices::{Price, price};
-use super::redact::Redaction;
 use super::spend::Caps;
 use crate::config::judges::filter;
 use crate::config::{Config, JudgeConfig, JudgeFrom, Sensitive};
 use crate::error::Fault;
+use crate::redact::Redaction;
 use evaluators::judge::{Folder, Judge, Kind, Request, library, load};
 use model::verdict;
 use std::collections::BTreeMap;

@@ -73,6 +73,13 @@ impl Ring {
         ring.push_back(envelope);
     }
 
+    /// Up to `most` of those that came after `position`, in order.
+    pub fn after(&self, position: u64, most: usize) -> Vec<Envelope> {
+        let ring = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let from = ring.partition_point(|envelope| envelope.sequence <= position);
+        ring.iter().skip(from).take(most).cloned().collect()
+    }
+
     pub fn payload(&self, sequence: u64) -> Option<Bytes> {
         let ring = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = ring.front()?.sequence;

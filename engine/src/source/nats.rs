@@ -151,6 +151,7 @@ pub struct Reader {
     client: async_nats::Client,
     /// Times the client had connected when the reader was started.
     connects: u64,
+    waiting: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -188,9 +189,14 @@ impl Reader {
             _ => config.filter_subjects = filter,
         }
         let consumer = stream.create_consumer(config).await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
-        let name = consumer.cached_info().name.clone();
+        let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
         let messages = consumer.messages().await.map_err(|error| Fault::plain(format!("cannot start reading the stream: {error}")))?;
-        Ok(Self { messages, last: position, consumer: name, client, connects })
+        Ok(Self { messages, last: position, consumer: name, client, connects, waiting })
+    }
+
+    /// Messages that were in the stream for it when it was started.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     /// The next messages; waits for the first, and returns `None` when none came for a while.

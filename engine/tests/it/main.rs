@@ -11,6 +11,7 @@ mod delivery;
 mod drift;
 mod engine;
 mod exchanges;
+mod index;
 mod judge;
 mod judging;
 mod malformed;

@@ -1,11 +1,13 @@
-//! Taking personal data out of what leaves for a judge.
+//! Taking personal data out of what leaves for a judge, and of payloads that people are shown.
 //!
-//! Only what stands between a prompt's fences is the call's; the judge's own words and the fences stay as they are, so that redaction changes neither
-//! the question nor the form. A pattern is a net with holes: what a team must not send, it must not log.
+//! Of a judge's prompt only what stands between its fences is the call's; the judge's own words and the fences stay as they are, so that redaction
+//! changes neither the question nor the form. Of a payload only texts are looked at, so that it stays JSON. A pattern is a net with holes: what a team
+//! must not send, it must not log.
 //! Deliberately absent: names, addresses and everything else that needs a model to be found.
 
 use evaluators::judge::{Nonce, Request};
 use regex::{Captures, Regex, RegexBuilder};
+use serde_json::Value;
 use std::borrow::Cow;
 
 /// A user's pattern, compiled.
@@ -17,7 +19,7 @@ const PHONE: &str = r"(?:\+|\b00)[1-9][\d ()./-]{6,18}\d|\(?\b[2-9]\d{2}\)?[ .-]
 /// Thirteen to nineteen digits; whether they are a card's, their check digit says.
 const CARD: &str = r"\b\d(?:[ -]?\d){12,18}\b";
 
-/// The patterns of one judge, in the order in which they are applied.
+/// The patterns of one judge, or of all that is shown, in the order in which they are applied.
 #[derive(Clone, Debug, Default)]
 pub struct Redaction(Vec<Pattern>);
 
@@ -62,6 +64,21 @@ impl Redaction {
             request.user = self.between_fences(&request.user, nonce);
         }
         request
+    }
+
+    /// A payload without what the patterns find in its texts; names of fields stay.
+    pub fn payload(&self, value: &mut Value) {
+        match value {
+            _ if self.0.is_empty() => {}
+            Value::String(text) => {
+                if let Cow::Owned(shown) = self.text(text) {
+                    *text = shown;
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.payload(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.payload(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     fn between_fences(&self, text: &str, nonce: &Nonce) -> String {

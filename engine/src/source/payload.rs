@@ -1,7 +1,6 @@
-//! Reading a chosen call back by its sequence, some seconds after it was counted: requests carry no texts, so the machine's state and the journal hold
-//! none either.
+//! Reading one call back by its sequence, for a judge or a person: nothing of ours keeps texts, they live as long as the source has them.
 
-use crate::source::local::Ring;
+use super::local::Ring;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use bytes::Bytes;
 use std::sync::Arc;
