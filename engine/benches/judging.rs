@@ -42,13 +42,14 @@ const LOG_BYTES: usize = 1800;
 const CALLS_PER_SECOND: f64 = 5000.0;
 /// Of the stages that make up half of the traffic.
 const JUDGES: [&str; 2] = ["extraction-precision", "synthesis-quality"];
-/// Counting with judges, as a share of counting without: of all pairs of runs, and of those of the worst case. A run of a second and a half varies by a
-/// twentieth or two, so the median of a few pairs does by half of that, and the least of eight such medians lies that much too low.
+/// Counting with judges, as a share of counting without: the median of all pairs of runs, and what the median of each case may be. A run of a second and
+/// a half varies by a twentieth or two, so the least of eight medians of a few pairs says more of the machine than of judging. So a case fails where its
+/// pairs show that it is slower: where all but the best of nine are below, which is the upper end of a 96 % interval for their median (sign test).
 const THROUGHPUT_MIN: f64 = 0.95;
-const WORST_MIN: f64 = 0.9;
+const ROUNDS: usize = 9;
 /// The same of a short run, whose runs of half a second vary by more than what they are to show: only what is plainly wrong fails it.
 const QUICK_THROUGHPUT_MIN: f64 = 0.8;
-const QUICK_WORST_MIN: f64 = 0.6;
+const QUICK_ROUNDS: usize = 3;
 /// Dollars for a million tokens: an answer of a thousand tokens and two hundred costs 3 cents.
 const PRICE: [(&str, f64); 2] = [("input", 10.0), ("output", 100.0)];
 const TOKENS: (u64, u64) = (1_000, 200);
@@ -102,12 +103,11 @@ async fn main() {
         return;
     }
     let quick = args.iter().any(|arg| arg == "--quick");
-    let (logs, rounds) = if quick { (100_000, 3) } else { (300_000, 5) };
-    let (least, least_of_worst) = if quick { (QUICK_THROUGHPUT_MIN, QUICK_WORST_MIN) } else { (THROUGHPUT_MIN, WORST_MIN) };
+    let (logs, rounds, least) = if quick { (100_000, QUICK_ROUNDS, QUICK_THROUGHPUT_MIN) } else { (300_000, ROUNDS, THROUGHPUT_MIN) };
     let payloads = payloads(logs);
     println!("{logs} logs of about {LOG_BYTES} bytes, seed {SEED}, {rounds} rounds, {} judges at 600 calls a minute each", JUDGES.len());
     if quick {
-        println!("--quick: the limits of the throughput are {least} and {least_of_worst}, in a full run {THROUGHPUT_MIN} and {WORST_MIN}");
+        println!("--quick: the limit of the throughput is {least}, in a full run {THROUGHPUT_MIN}");
     }
     let nats = Nats::start().await;
     // Nobody's figure: caches and frequencies settle.
@@ -128,25 +128,25 @@ async fn main() {
     let rate = |took: &Took| logs as f64 / took.seconds;
     let cpu = |took: &Took| took.cpu / logs as f64 * 1e6;
     println!(
-        "\n{:<16}{:>10} {:>21}{:>7}{:>15}{:>10}{:>10}",
-        "judges", "logs/s", "(slowest … fastest)", "ratio", "CPU s/million", "requests", "verdicts"
+        "\n{:<16}{:>10} {:>21}{:>22}{:>15}{:>10}{:>10}",
+        "judges", "logs/s", "(slowest … fastest)", "ratio (interval)", "CPU s/million", "requests", "verdicts"
     );
-    let row = |name: &str, all: &[Took], ratio: f64| {
+    let row = |name: &str, all: &[Took], ratio: &str| {
         let ([slowest, median, fastest], all_of) = (spread(all, rate), |figure: fn(&Took) -> u64| spread(all, |took| figure(took) as f64)[1]);
         println!(
-            "{name:<16}{median:>10.0} {:>21}{ratio:>7.3}{:>15.2}{:>10.0}{:>10.0}",
+            "{name:<16}{median:>10.0} {:>21}{ratio:>22}{:>15.2}{:>10.0}{:>10.0}",
             format!("({slowest:.0} … {fastest:.0})"),
             spread(all, cpu)[1],
             all_of(|took| took.requests),
             all_of(|took| took.verdicts)
         );
     };
-    row("none", &without, 1.0);
+    row("none", &without, "1");
     let mut worst = f64::INFINITY;
     for ((case, all), ratios) in CASES.iter().zip(&with).zip(&ratios) {
-        let ratio = spread(ratios, |ratio| *ratio)[1];
-        row(case.name, all, ratio);
-        worst = worst.min(ratio);
+        let ([_, median, _], (low, high)) = (spread(ratios, |ratio| *ratio), interval(ratios));
+        row(case.name, all, &format!("{median:.3} ({low:.3}–{high:.3})"));
+        worst = worst.min(high);
     }
     let pooled: Vec<_> = ratios.into_iter().flatten().collect();
     let [lowest, throughput, highest] = spread(&pooled, |ratio| *ratio);
@@ -156,7 +156,7 @@ async fn main() {
     let over = runs().map(|took| took.over).fold(0.0, f64::max);
     println!();
     let mut passed = target("judging_throughput", throughput, least, throughput >= least);
-    passed &= target("judging_throughput_worst", worst, least_of_worst, worst >= least_of_worst);
+    passed &= target("judging_throughput_worst_case_upper", worst, least, worst >= least);
     passed &= target("judging_calls_unaccounted", unaccounted as f64, 0.0, unaccounted == 0);
     passed &= target("judging_spend_over_cap", over, 0.0, over == 0.0);
     // Leaving ends no process that was started here.
@@ -174,6 +174,14 @@ fn spread<T>(all: &[T], figure: impl Fn(&T) -> f64) -> [f64; 3] {
     let mut figures: Vec<_> = all.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     [figures[0], figures[figures.len() / 2], figures[figures.len() - 1]]
+}
+
+/// An interval for the median of what these were drawn from: all but the outermost. Of nine, it holds the median in 96 of 100 cases.
+fn interval(all: &[f64]) -> (f64, f64) {
+    let mut figures = all.to_vec();
+    figures.sort_by(f64::total_cmp);
+    let outermost = usize::from(figures.len() > 4);
+    (figures[outermost], figures[figures.len() - 1 - outermost])
 }
 
 /// Logs whose texts all differ, so that no call is answered by what was said of another.

@@ -144,9 +144,9 @@ impl Calls {
         self.look(move |reader| reader.values(&key, &prefix, limit)).await
     }
 
-    /// All calls of a run, in one environment or in all.
-    pub async fn run(&self, environment: Option<String>, event_id: String) -> Result<Run, Unanswered> {
-        self.look(move |reader| reader.run(environment.as_deref(), &event_id)).await
+    /// All calls of a run, in all environments.
+    pub async fn run(&self, event_id: String) -> Result<Run, Unanswered> {
+        self.look(move |reader| reader.run(None, &event_id)).await
     }
 
     /// The call at a sequence of the stream.

@@ -39,9 +39,11 @@ pub(super) fn environment(raw: Option<&str>) -> Result<Option<String>, Problem> 
 
 /// Where several environments have one, the run with the latest call is shown.
 pub(super) async fn read(app: &App, event_id: &str, environment: Option<String>) -> Result<Found, Problem> {
-    let run = app.calls.run(environment.clone(), event_id.to_owned()).await?;
+    // Of all environments, to say where else there is one.
+    let run = app.calls.run(event_id.to_owned()).await?;
     let of = |row: &Row| row.text(Text::Environment).to_owned();
-    let Some(own) = run.rows.last().map(of) else {
+    let asked = |row: &&Row| environment.as_ref().is_none_or(|environment| of(row) == *environment);
+    let Some(own) = run.rows.iter().rfind(asked).map(of) else {
         let place = environment.map_or_else(String::new, |environment| format!(" in environment {environment}"));
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
