@@ -163,7 +163,8 @@ impl fmt::Display for Key {
             Self::Tokens => f.write_str("tokens"),
             Self::Time => f.write_str("time"),
             Self::Signal => f.write_str("signal"),
-            Self::Property(name) if Self::parse(name).as_ref() == Some(self) => f.write_str(name),
+            // Words of the language are no names of properties where they stand alone.
+            Self::Property(name) if !Self::known().any(|known| known == name) && !name.starts_with("properties.") => f.write_str(name),
             Self::Property(name) => write!(f, "properties.{name}"),
         }
     }

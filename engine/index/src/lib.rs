@@ -20,6 +20,7 @@ mod select;
 mod state;
 mod sums;
 mod writer;
+mod written;
 
 pub use error::{Damage, IndexError};
 pub use keys::{Key, Number, Text};
@@ -32,3 +33,4 @@ pub use segment::discard;
 pub use state::Reader;
 pub use sums::{LABELS_MAX, Sum, Sums, SumsError, Totals};
 pub use writer::{Opened, Retained, Sizes, Writer};
+pub use written::term;
