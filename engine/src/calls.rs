@@ -156,7 +156,16 @@ impl Calls {
 
     /// Sums of matching calls by one or two keys.
     pub async fn sums(&self, query: Query, times: Times, by: Vec<Key>, limit: usize) -> Result<Sums, Unanswered> {
-        self.look(move |reader| match reader.sums(&query, times, &by, limit) {
+        self.summed(move |reader| reader.sums(&query, times, &by, limit)).await
+    }
+
+    /// The same without distinct runs and users, quickly where it was asked before.
+    pub async fn totals(&self, query: Query, times: Times, by: Vec<Key>, limit: usize) -> Result<Sums, Unanswered> {
+        self.summed(move |reader| reader.totals(&query, times, &by, limit)).await
+    }
+
+    async fn summed(&self, sums: impl FnOnce(&Reader) -> Result<Sums, SumsError> + Send + 'static) -> Result<Sums, Unanswered> {
+        self.look(move |reader| match sums(reader) {
             Ok(sums) => Ok(Ok(sums)),
             Err(SumsError::Index(error)) => Err(error),
             Err(error) => Ok(Err(Unanswered::Sums(error))),

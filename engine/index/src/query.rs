@@ -125,6 +125,11 @@ impl Query {
         unknown.map(|(at, name)| UnknownProperty { at, name: name.to_owned(), meant: meant(name) }).collect()
     }
 
+    /// Whether it matches the same calls tomorrow: neither times nor verdicts, which come later, are asked for.
+    pub(crate) fn lasts(&self) -> bool {
+        !self.terms.iter().any(|term| matches!(term.test, Test::Time(_) | Test::Verdict(_)))
+    }
+
     /// No call outside these times can match, both ends included.
     pub(crate) fn times(&self) -> Option<(Timestamp, Timestamp)> {
         let hulls = self.terms.iter().filter(|term| !term.negated).filter_map(|term| match &term.test {

@@ -6,12 +6,13 @@ use crate::error::IndexError;
 use crate::group::{Group, Meta, Source};
 use crate::row::Row;
 use crate::segment::Segment;
+use crate::sums::Memo;
 use model::time::Timestamp;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Distinct property names that are listed; more are no vocabulary of people.
 const NAMES_MAX: usize = 10_000;
@@ -38,11 +39,17 @@ pub(crate) struct Grown {
 #[derive(Clone, Debug)]
 pub struct Reader {
     shared: Arc<RwLock<Arc<State>>>,
+    /// Sums of whole files, which do not change.
+    memo: Arc<Mutex<Memo>>,
 }
 
 impl Reader {
     pub(crate) fn new(state: State) -> Self {
-        Self { shared: Arc::new(RwLock::new(Arc::new(state))) }
+        Self { shared: Arc::new(RwLock::new(Arc::new(state))), memo: Arc::default() }
+    }
+
+    pub(crate) fn memo(&self) -> MutexGuard<'_, Memo> {
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -115,6 +122,12 @@ impl Reader {
     }
 }
 
+impl Spot {
+    pub fn same_file(self, other: Self) -> bool {
+        self.segment == other.segment
+    }
+}
+
 /// One state while it is searched, with the file that was opened last: groups of a file are mostly asked for one after the other, and keeping all
 /// files open would take thousands of descriptors.
 #[derive(Debug)]
@@ -140,6 +153,11 @@ impl View {
         let sealed = self.state.segments.iter().enumerate();
         let sealed = sealed.flat_map(|(segment, file)| (0..file.footer.groups.len()).map(move |group| Spot { segment, group }));
         sealed.chain((0..self.state.tail.len()).map(|group| Spot { segment: self.state.segments.len(), group }))
+    }
+
+    /// The sealed file that it is in; `None` for the growing ones.
+    pub fn file_of(&self, spot: Spot) -> Option<&Segment> {
+        self.state.segments.get(spot.segment).map(Arc::as_ref)
     }
 
     pub fn meta(&self, spot: Spot) -> &Meta {

@@ -1,6 +1,7 @@
 //! What calls cost, by one or two keys: exact whole numbers that add up.
 //!
-//! A group's rows are summed by the codes of their labels, and labels are compared once a group; so ten million calls take about a second.
+//! A group's rows are summed by the codes of their labels, and labels are compared once a group; so ten million calls take about a second. Files do not change, so what was summed
+//! of a whole one is kept.
 
 use crate::error::IndexError;
 use crate::group::{Column, Group, Texts};
@@ -9,16 +10,19 @@ use crate::pack::{FastMap, FastSet, hash};
 use crate::query::Query;
 use crate::row::{Row, cut};
 use crate::search::Times;
-use crate::state::{Reader, View};
+use crate::state::{Reader, Spot, View};
 use model::Signal;
 use serde::Serialize;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Distinct groups that are summed one by one; calls of further ones are in `(other)`. Twenty bytes of label each and as much for its sums: some 40
 /// MB.
 pub const LABELS_MAX: usize = 200_000;
 /// Distinct runs, or users, that are counted, over all groups of a table together: 16 MB. With more, none is said.
 const DISTINCT_MAX: usize = 1 << 20;
+/// Groups of whole files that are kept for the next question: some 60 MB.
+const REMEMBERED_MAX: usize = 500_000;
 /// Keys of one table.
 const KEYS_MAX: usize = 2;
 
@@ -249,38 +253,127 @@ impl Reader {
     /// # Errors
     /// [`SumsError::Key`] and [`SumsError::Keys`] for keys that calls are not summed by; else when a file is damaged or cannot be read.
     pub fn sums(&self, query: &Query, times: Times, by: &[Key], limit: usize) -> Result<Sums, SumsError> {
-        if by.is_empty() || by.len() > KEYS_MAX {
-            return Err(SumsError::Keys(by.len()));
-        }
-        if let Some(key) = by.iter().find(|key| !matches!(key, Key::Text(_) | Key::Property(_) | Key::Number(Number::StatusCode))) {
-            return Err(SumsError::Key(key.clone()));
-        }
-        let mut summing = Summing {
-            groups: HashMap::new(),
-            totals: vec![Totals::default()],
-            overflowed: false,
-            runs: Distinct::default(),
-            users: Distinct::default(),
-            all_runs: Distinct::default(),
-            all_users: Distinct::default(),
-        };
+        check(by)?;
+        let mut summing = Summing::new(true);
         let view = View::of(self.state());
-        view.fresh().filter(|row| times.contains(row.time) && query.matches(row)).for_each(|row| summing.row(by, row));
-        for spot in view.spots() {
-            if !times.overlaps(query, view.meta(spot)) {
+        summing.fresh(&view, query, times, by);
+        for spot in view.spots().filter(|spot| times.overlaps(query, view.meta(*spot))) {
+            summing.spot(&view, spot, query, times, by)?;
+        }
+        Ok(summing.table(limit.min(crate::search::LIMIT_MAX)))
+    }
+
+    /// The same without distinct runs and users. Sums of a whole file are kept for the next time, so a table that is asked for again and again costs only
+    /// what has come since, and the files at the ends of its times.
+    ///
+    /// # Errors
+    /// Those of [`Reader::sums`].
+    pub fn totals(&self, query: &Query, times: Times, by: &[Key], limit: usize) -> Result<Sums, SumsError> {
+        check(by)?;
+        let mut summing = Summing::new(false);
+        let view = View::of(self.state());
+        summing.fresh(&view, query, times, by);
+        let spots: Vec<Spot> = view.spots().filter(|spot| times.overlaps(query, view.meta(*spot))).collect();
+        for file in spots.chunk_by(|a, b| a.same_file(*b)) {
+            let sealed = view.file_of(file[0]).filter(|_| query.lasts());
+            let whole = |meta: &crate::group::Meta| times.contains(meta.earliest) && times.contains(meta.latest);
+            let Some(sealed) = sealed.filter(|sealed| sealed.footer.groups.iter().all(whole)) else {
+                file.iter().try_for_each(|spot| summing.spot(&view, *spot, query, times, by))?;
                 continue;
-            }
-            let Some(group) = view.group(spot)? else { continue };
-            let selected = times.select(query, &group)?;
-            if !selected.is_empty() {
-                summing.rows(by, &group, selected.rows())?;
-            }
+            };
+            let asked = (sealed.footer.after, format!("{query:?}{by:?}"));
+            let known = self.memo().of.get(&asked).cloned();
+            let part = match known {
+                Some(part) => part,
+                None => {
+                    let mut own = Summing::new(false);
+                    file.iter().try_for_each(|spot| own.spot(&view, *spot, query, Times::ALL, by))?;
+                    let part = Arc::new(own.part());
+                    self.memo().keep(asked, part.clone());
+                    part
+                }
+            };
+            summing.add(&part);
         }
         Ok(summing.table(limit.min(crate::search::LIMIT_MAX)))
     }
 }
 
+/// Sums of whole files that somebody asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    /// By where the file begins, and what was asked.
+    of: HashMap<(u64, String), Arc<Part>>,
+    groups: usize,
+}
+
+/// Sums of a file.
+#[derive(Debug)]
+struct Part {
+    groups: Vec<(Vec<String>, Totals)>,
+    other: Totals,
+    overflowed: bool,
+}
+
+impl Memo {
+    fn keep(&mut self, asked: (u64, String), part: Arc<Part>) {
+        // What is asked again is soon here again.
+        if self.groups + part.groups.len() > REMEMBERED_MAX {
+            *self = Self::default();
+        }
+        self.groups += part.groups.len();
+        self.of.insert(asked, part);
+    }
+}
+
+fn check(by: &[Key]) -> Result<(), SumsError> {
+    if by.is_empty() || by.len() > KEYS_MAX {
+        return Err(SumsError::Keys(by.len()));
+    }
+    match by.iter().find(|key| !matches!(key, Key::Text(_) | Key::Property(_) | Key::Number(Number::StatusCode))) {
+        Some(key) => Err(SumsError::Key(key.clone())),
+        None => Ok(()),
+    }
+}
+
 impl Summing {
+    fn new(distinct: bool) -> Self {
+        let counted = || Distinct { full: !distinct, ..Distinct::default() };
+        Self {
+            groups: HashMap::new(),
+            totals: vec![Totals::default()],
+            overflowed: false,
+            runs: counted(),
+            users: counted(),
+            all_runs: counted(),
+            all_users: counted(),
+        }
+    }
+
+    fn fresh(&mut self, view: &View, query: &Query, times: Times, by: &[Key]) {
+        view.fresh().filter(|row| times.contains(row.time) && query.matches(row)).for_each(|row| self.row(by, row));
+    }
+
+    fn spot(&mut self, view: &View, spot: Spot, query: &Query, times: Times, by: &[Key]) -> Result<(), IndexError> {
+        let Some(group) = view.group(spot)? else { return Ok(()) };
+        let selected = times.select(query, &group)?;
+        if selected.is_empty() { Ok(()) } else { self.rows(by, &group, selected.rows()) }
+    }
+
+    fn part(self) -> Part {
+        let (totals, other) = (&self.totals, self.totals[0]);
+        Part { groups: self.groups.into_iter().map(|(labels, at)| (labels, totals[at])).collect(), other, overflowed: self.overflowed }
+    }
+
+    fn add(&mut self, part: &Part) {
+        for (labels, totals) in &part.groups {
+            let at = self.group(labels.clone());
+            self.totals[at].add(totals);
+        }
+        self.totals[0].add(&part.other);
+        self.overflowed |= part.overflowed;
+    }
+
     fn table(self, limit: usize) -> Sums {
         let mut total = Totals::default();
         self.totals.iter().for_each(|totals| total.add(totals));

@@ -42,7 +42,8 @@ mod tests {
             Row::new(1, Timestamp::EPOCH, 0, |_| None, |text| if text == Text::Stage { stage } else { "" }, [(name, value)])
         };
         for value in odd {
-            let holds = |query: &str, row: &Row| Query::parse(query, Timestamp::EPOCH).unwrap_or_else(|error| panic!("{query}: {error}")).matches(row);
+            let holds =
+                |query: &str, row: &Row| Query::parse(query, Timestamp::EPOCH).unwrap_or_else(|error| panic!("{query}: {error}")).matches(row);
             let own = term(&Key::Text(Text::Stage), &[value]).expect("a value");
             assert!(holds(&own, &row(value, "n", "v")) && !holds(&own, &row("other", "n", "v")), "{own}");
             let either = term(&Key::Text(Text::Stage), &["other", value]).expect("values");

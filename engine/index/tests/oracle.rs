@@ -144,6 +144,13 @@ fn expect_sums(reader: &Reader, query: &Query, times: Times, by: &[Key], expecte
     assert_eq!(table.groups.iter().fold(shown(table.other), |all, sum| add(all, shown(sum.totals))), all, "the table adds up");
     let runs: BTreeSet<_> = brute.values().flat_map(|(_, runs, _)| runs).collect();
     assert_eq!(table.runs, Some(runs.len() as u64));
+    // The same without runs and users, computed and then partly remembered.
+    let mut bare = table;
+    (bare.runs, bare.users) = (None, None);
+    bare.groups.iter_mut().for_each(|sum| (sum.runs, sum.users) = (None, None));
+    for _ in 0..2 {
+        assert_eq!(reader.totals(query, times, by, limit).expect("nothing is damaged"), bare);
+    }
 }
 
 #[test]
