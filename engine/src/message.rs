@@ -18,6 +18,8 @@ pub struct Message {
     pub runbook: Option<String>,
     /// Where to look further.
     pub link: String,
+    /// Links to calls that show the trouble, each with the way to its run.
+    pub examples: Vec<String>,
     /// The alert's id, so that people and machines can name it.
     pub alert_id: String,
     /// It may have been posted before.
@@ -95,6 +97,7 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         fields,
         runbook: notification.runbook.clone(),
         link: format!("{public_url}/alerts/{}", notification.alert_id),
+        examples: notification.examples.iter().map(|sequence| format!("{public_url}/calls/{sequence}")).collect(),
         alert_id: notification.alert_id.clone(),
         possible_repeat,
     }

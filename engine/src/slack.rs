@@ -138,6 +138,10 @@ fn content(id: &str, message: &Message) -> SlackMessageContent {
         blocks.push(SlackSectionBlock::new().with_text(md!(summary.clone())).into());
     }
     let mut links = format!("<{}|Open>", message.link);
+    let examples: Vec<_> = message.examples.iter().zip(1..).map(|(link, number)| format!("<{link}|{number}>")).collect();
+    if !examples.is_empty() {
+        links += &format!("  ·  Calls {}", examples.join(" "));
+    }
     if let Some(runbook) = message.runbook.as_deref().filter(|url| url.starts_with("http")) {
         links += &format!("  ·  <{}|Runbook>", runbook.replace(['<', '>', '|', ' '], ""));
     }
