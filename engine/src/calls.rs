@@ -13,7 +13,7 @@ use crate::redact::Redaction;
 use crate::source::payload::Payloads;
 use crate::store::Store;
 use futures_util::{StreamExt, stream};
-use index::{Bar, Cursor, Found, IndexError, Key, Order, Query, QueryError, Reader, Row, Run, Sums, SumsError, Times, UnknownProperty};
+use index::{Bar, Cursor, Found, IndexError, Key, Order, Query, QueryError, Reader, Row, Run, Sample, Sums, SumsError, Times, UnknownProperty};
 use model::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -147,6 +147,11 @@ impl Calls {
     /// All calls of a run, in all environments.
     pub async fn run(&self, event_id: String) -> Result<Run, Unanswered> {
         self.look(move |reader| reader.run(None, &event_id)).await
+    }
+
+    /// About so many calls that match, runs whole.
+    pub async fn sample(&self, query: Query, times: Times, most: usize) -> Result<Sample, Unanswered> {
+        self.look(move |reader| reader.sample(&query, times, most)).await
     }
 
     /// The call at a sequence of the stream.

@@ -84,6 +84,48 @@ impl From<&Said> for Opinion {
     }
 }
 
+/// How often a step is bad, in runs in which a later step is bad as well and in those in which none is: of runs around the one that is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Often {
+    pub step: String,
+    /// Runs with this step in which a later one is bad, and in how many of them this one is.
+    pub affected: u64,
+    pub affected_bad: u64,
+    /// The same of runs in which no later step is bad.
+    pub others: u64,
+    pub others_bad: u64,
+    /// How many runs each stands for, where not all were looked at.
+    pub weight: u64,
+}
+
+/// What a step is in every run: its stage, else its service, else its kind.
+pub fn step_name(row: &Row) -> &str {
+    [row.text(Text::Stage), row.text(Text::Service), row.text(Text::Kind)].into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+}
+
+impl Often {
+    /// `None` where no run has the step. Verdicts are not looked at; runs are of one environment.
+    pub fn of(step: &str, rows: &[Row], weight: u64) -> Option<Self> {
+        let mut runs: HashMap<&str, Vec<&Row>> = HashMap::new();
+        for row in rows.iter().filter(|row| !row.text(Text::EventId).is_empty()) {
+            runs.entry(row.text(Text::EventId)).or_default().push(row);
+        }
+        let mut often = Self { step: step.to_owned(), weight, ..Self::default() };
+        for rows in runs.values_mut() {
+            rows.sort_by_key(|row| (row.time, row.sequence));
+            let Some(last) = rows.iter().rposition(|row| step_name(row) == step) else { continue };
+            let bad = |row: &Row| !judged(row, &[]).0.is_empty();
+            let own_bad = u64::from(rows.iter().any(|row| step_name(row) == step && bad(row)));
+            if rows[last + 1..].iter().any(|row| bad(row)) {
+                (often.affected, often.affected_bad) = (often.affected + 1, often.affected_bad + own_bad);
+            } else {
+                (often.others, often.others_bad) = (often.others + 1, often.others_bad + own_bad);
+            }
+        }
+        (often.affected + often.others > 0).then_some(often)
+    }
+}
+
 /// A call of a run with what is known of it.
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -239,6 +281,26 @@ mod tests {
         assert_eq!(view.first_bad.map(|at| view.steps[at].row.text(Text::Id)), Some("extraction"));
         assert_eq!(view.steps[1].recovered, ["retry"], "{:?}", view.steps[1].bad);
         assert_eq!((view.errors, view.retries), (2, 1));
+    }
+
+    #[test]
+    fn a_step_that_is_bad_where_later_ones_are_is_told_apart_from_one_that_is_always_bad() {
+        let call = |sequence: u64, run: u64, stage: &str, end: u64, bad: bool| {
+            let status = if bad { 500 } else { 200 };
+            let log = format!(
+                r#"{{"id":"{sequence}","event_id":"{run}","stage":"{stage}","time":{},"model":"m","status_code":{status}}}"#,
+                1_767_225_600_000 + end
+            );
+            known(sequence, &log).row
+        };
+        // Ten runs: the synthesis fails in four, in three of them after a bad extraction; one bad extraction more does no harm.
+        let rows: Vec<Row> = (0..10)
+            .flat_map(|run| [call(2 * run, run, "extraction", 1, run < 4 && run != 1 || run == 9), call(2 * run + 1, run, "synthesis", 2, run < 4)])
+            .collect();
+        let often = Often::of("extraction", &rows, 1).expect("there are runs");
+        assert_eq!((often.affected, often.affected_bad, often.others, often.others_bad), (4, 3, 6, 1));
+        assert_eq!(Often::of("synthesis", &rows, 1).map(|often| (often.affected, often.others, often.others_bad)), Some((0, 10, 4)));
+        assert_eq!(Often::of("retrieval", &rows, 1), None);
     }
 
     #[test]

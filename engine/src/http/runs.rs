@@ -2,26 +2,35 @@
 
 use super::{App, Named, Problem};
 use crate::calls::Detail;
-use crate::runs::{Known, RunView};
+use crate::runs::{Known, Often, RunView, step_name};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use index::{Row, Text};
+use index::{Key, Row, Text, Times};
+use model::Span;
 use serde_json::{Value, json};
 
 /// Calls of a run whose payloads are read, the first; of further ones only what the index keeps is shown.
 const DETAILED_MAX: usize = 500;
 
+/// Calls around a run that say how often its first bad step is bad; of more, a sample in which runs stay whole.
+const AROUND_MAX: usize = 10_000;
+/// Before and after the run.
+const AROUND: Span = Span::from_secs(1800);
+
 /// A run, and the environments beside its own that have one of the same name.
 pub(super) struct Found {
     pub view: RunView,
     pub elsewhere: Vec<String>,
+    /// Of its first bad step.
+    pub often: Option<Often>,
 }
 
 pub(super) async fn run(State(app): State<App>, Named(event_id): Named, RawQuery(raw): RawQuery) -> Result<Json<Value>, Problem> {
     let found = read(&app, &event_id, environment(raw.as_deref())?).await?;
     let mut answer = json!(found.view);
     answer["elsewhere"] = json!(found.elsewhere);
+    answer["first_bad_often"] = json!(found.often);
     Ok(Json(answer))
 }
 
@@ -61,5 +70,15 @@ pub(super) async fn read(app: &App, event_id: &str, environment: Option<String>)
     let mut detail = || details.next().unwrap_or_else(|| Detail::nothing("not_read"));
     let known = rows.into_iter().zip(said).map(|(row, said)| Known { row, detail: detail(), said }).collect();
     let view = RunView::new(known, run.cut).expect("the last call was found above");
-    Ok(Found { view, elsewhere })
+    let often = often(app, &view).await?;
+    Ok(Found { view, elsewhere, often })
+}
+
+async fn often(app: &App, view: &RunView) -> Result<Option<Often>, Problem> {
+    let Some(step) = view.first_bad.map(|at| step_name(&view.steps[at].row).to_owned()) else { return Ok(None) };
+    let environment = index::term(&Key::Text(Text::Environment), &[&view.environment]).unwrap_or_default();
+    let query = app.calls.query(&environment).await?;
+    let times = Times { from: Some(view.began - AROUND), until: Some(view.ended + AROUND) };
+    let around = app.calls.sample(query, times, AROUND_MAX).await?;
+    Ok(Often::of(&step, &around.rows, around.weight))
 }

@@ -122,6 +122,9 @@ async fn a_call_is_found_within_two_seconds_and_its_run_shows_where_it_broke() {
         (&json!(1), &json!(4), &json!(1), &json!(1), &json!(0.004), &json!(1000), &json!(["staging"]))
     );
     assert_eq!((&steps[1]["bad"], &steps[2]["recovered"]), (&json!(["invalid_json"]), &json!(["retry"])));
+    // Of the two runs of production the last step fails in both, after a bad extraction.
+    let often = json!({ "step": "extraction", "affected": 2, "affected_bad": 2, "others": 0, "others_bad": 0, "weight": 1 });
+    assert_eq!(run["first_bad_often"], often);
     assert_eq!(steps[2]["attempts"][0]["status_code"], 503);
     let error = json!({ "type": "server_error", "message": "asked by [email]", "body": { "trace": ["deep", "[email]"] } });
     assert_eq!(steps[3]["error"], error, "the error is shown whole, and what is redacted is not");
