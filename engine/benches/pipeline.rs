@@ -48,6 +48,19 @@ fn main() {
                 std::hint::black_box(model::parse(&envelope.payload).expect("generated logs are calls"));
             }
         });
+        // As if no call stated its cost; a look-up table for each batch, as when batches are folded.
+        let price = median(rounds, || {
+            for batch in envelopes.chunks(BATCH) {
+                let mut pricing = inspector.prices.pricing();
+                for envelope in batch {
+                    let mut call = model::parse(&envelope.payload).expect("generated logs are calls");
+                    call.cost_nano_usd = None;
+                    pricing.price(&mut call);
+                    std::hint::black_box(call);
+                }
+                pricing.finish();
+            }
+        });
         let fold = median(rounds, || {
             for batch in envelopes.chunks(BATCH) {
                 std::hint::black_box(inspector.fold(batch, &Suspensions::default()));
@@ -61,9 +74,13 @@ fn main() {
             }
             std::hint::black_box(machine.position());
         });
-        for (step, seconds) in
-            [("scan", scan), ("parse into a call", parse), ("parse, signals, fold", fold), ("parse, signals, fold, merge, decide", all)]
-        {
+        for (step, seconds) in [
+            ("scan", scan),
+            ("parse into a call", parse),
+            ("parse and price", price),
+            ("parse, signals, fold", fold),
+            ("parse, signals, fold, merge, decide", all),
+        ] {
             let each = seconds / calls as f64;
             println!("{:<44} {bytes:>9} {:>12.0} {:>10.3} {:>14.2}", format!("{name}: {step}"), 1.0 / each, each * 1e6, each / (scan / calls as f64));
         }

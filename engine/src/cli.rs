@@ -9,6 +9,7 @@ mod demo;
 mod evaluate;
 mod explain;
 mod judge;
+mod prices;
 mod pricing;
 mod publish;
 mod rules;
@@ -78,6 +79,8 @@ enum Command {
     /// The judges of the configuration: listed, tried on one call, or calibrated against people's labels.
     #[command(subcommand)]
     Judge(judge::Judge),
+    /// What a model costs, and where that price comes from; without a model, the price table. Exit 1 when a model has no price.
+    Prices(prices::Prices),
     /// Publish JSON lines to the subject, each acknowledged by the server.
     Publish(publish::Publish),
 }
@@ -126,6 +129,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
+        Command::Prices(prices) => prices::prices(&prices, &load().map_err(said)?),
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
         Command::Test(test) => test::test(&test, &load().map_err(said)?),

@@ -1,18 +1,20 @@
 //! The configuration, as meant: parsed once, at start, from `streamgauge.toml`, the environment and `--set`.
 //!
 //! Inside the engine these types hold the truth and nobody checks again. In `config/`: `read.rs` (defaults, ranges and
-//! meaning of every key; those of judges in `judges.rs`, of access in `access.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
+//! meaning of every key; those of judges in `judges.rs`, of prices in `prices.rs`, of access in `access.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
 //! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
 //! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
 
 mod access;
 pub(crate) mod errors;
 pub(crate) mod judges;
+mod prices;
 mod read;
 pub(crate) mod section;
 pub(crate) mod tree;
 mod values;
 
+use crate::prices::Price;
 use model::FalseAlarms;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 pub use access::{AccessConfig, May, ProxyConfig, TokenConfig};
 pub use errors::{ConfigError, ConfigErrors, Place};
-pub use judges::{Api, JudgeConfig, JudgeFrom, PriceConfig, SpendConfig};
+pub use judges::{Api, JudgeConfig, JudgeFrom, SpendConfig};
 use section::Section;
 use tree::Node;
 pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, render_duration};
@@ -44,8 +46,8 @@ pub struct Config {
     pub objectives: BTreeMap<String, ObjectiveConfig>,
     pub evaluators: EvaluatorsConfig,
     pub judges: BTreeMap<String, JudgeConfig>,
-    /// By model, instead of or beside the table that we ship.
-    pub prices: BTreeMap<String, PriceConfig>,
+    /// By model or `provider/model`, instead of or beside the list that we ship.
+    pub prices: BTreeMap<String, Price>,
     pub redact: RedactConfig,
     pub access: AccessConfig,
 }

@@ -26,6 +26,7 @@ use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
 use crate::judging::Board;
 use crate::outbox::Deliveries;
+use crate::prices::Prices;
 use crate::reload::Asking;
 use crate::rulebook::Standing;
 use crate::store::Store;
@@ -65,6 +66,7 @@ pub struct App {
     pub slack: String,
     /// What the judges' desk shows; empty without judges.
     pub judges: Arc<Board>,
+    pub prices: Prices,
     pub calls: Calls,
     pub access: Arc<Access>,
 }

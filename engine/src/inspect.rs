@@ -1,6 +1,7 @@
 //! The stateless half: a batch of envelopes into one fold, and into rows of the index where somebody takes them. Any thread, any order; results are
 //! merged in stream order by whoever owns the state.
 
+use crate::prices::Prices;
 use crate::source::Envelope;
 use crate::suspensions::Suspensions;
 use crate::timing::{TIMED_EVERY, Timings};
@@ -25,6 +26,7 @@ pub struct Inspector {
     pub plan: Plan,
     pub rules: RuleSet,
     pub evaluators: Evaluators,
+    pub prices: Prices,
     pub timings: Arc<Timings>,
 }
 
@@ -39,9 +41,15 @@ pub struct Folded {
 }
 
 impl Inspector {
+    /// With the prices that we ship.
     pub fn new(plan: Plan, rules: RuleSet, evaluators: Evaluators) -> Self {
         let timings = Arc::new(Timings::of(&plan));
-        Self { plan, rules, evaluators, timings }
+        Self { plan, rules, evaluators, prices: Prices::default(), timings }
+    }
+
+    /// With the configuration's prices beside those that we ship.
+    pub fn priced_by(self, prices: Prices) -> Self {
+        Self { prices, ..self }
     }
 
     /// Reads, judges and sums the batch. Scripts that are suspended for a call are not run on it.
@@ -52,12 +60,14 @@ impl Inspector {
     /// The same, with rows for the index where `indexed`.
     pub fn fold_with(&self, envelopes: &[Envelope], suspensions: &Suspensions, indexed: bool) -> Folded {
         let mut folder = Folder::new(&self.plan);
+        let mut pricing = self.prices.pricing();
         let mut details = Vec::new();
         let mut rows = indexed.then(|| Vec::with_capacity(envelopes.len()));
         let mut scripts = Vec::new();
         for envelope in envelopes {
             match model::parse(&envelope.payload) {
                 Ok(mut call) => {
+                    pricing.price(&mut call);
                     let (signals, measures) = self.judge(&mut call);
                     self.see(&call, envelope.sequence, envelope.stamp, suspensions, &folder, &mut scripts);
                     if let Some(rows) = &mut rows {
@@ -71,6 +81,7 @@ impl Inspector {
                 }
             }
         }
+        pricing.finish();
         Folded { fold: folder.finish(), details, rows }
     }
 
@@ -78,9 +89,11 @@ impl Inspector {
     /// the batch; its signals are then not found there.
     pub fn rows(&self, envelopes: &[Envelope]) -> Vec<Row> {
         let mut exhausted = BTreeMap::<usize, u64>::new();
-        let mut scripts = Vec::new();
+        let (mut pricing, mut scripts) = (self.prices.pricing(), Vec::new());
         let row = |envelope: &Envelope| {
             let mut call = model::parse(&envelope.payload).ok()?;
+            // Not counted: it was when it was folded.
+            pricing.price(&mut call);
             let (signals, _) = self.judge(&mut call);
             self.rules.see_where(&call, &mut scripts, |slot| exhausted.get(&slot).is_none_or(|times| *times < EXHAUSTED_MAX), |_| {});
             scripts.iter().filter(|view| view.exhausted).for_each(|view| *exhausted.entry(view.slot).or_default() += 1);

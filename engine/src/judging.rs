@@ -1,7 +1,7 @@
 //! Asking judges about the calls that the machine chose for them.
 //!
 //! The daemon hands over requests and gets verdicts back, whenever they come; it waits for neither. What is between the two ends, and how a judge is
-//! asked, is nobody else's business. In `judging/`: `ready.rs` (judges from the configuration, with `prices.rs`), `desk.rs` (the task between the ends),
+//! asked, is nobody else's business. In `judging/`: `ready.rs` (judges from the configuration), `desk.rs` (the task between the ends),
 //! its decisions `line.rs`, `breaker.rs`, `backoff.rs`, `spend.rs`, `round.rs` and `cache.rs`, and its edges `client.rs` (to the
 //! model, after the crate's `redact.rs`; `replies.rs` asks it for all that a call needs) and `event.rs` (out); `secret.rs` is what nobody can guess, `board.rs` what
 //! people may see. What commands ask by hand goes through `batch.rs`, without a desk; `labels.rs` is what people say of calls, and `calibrated.rs` how
@@ -20,7 +20,6 @@ mod event;
 pub mod labels;
 mod line;
 mod pace;
-mod prices;
 pub mod ready;
 mod replies;
 pub mod round;

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod chart;
 pub mod cli;
 pub mod config;
+pub mod costs;
 
 pub mod daemon;
 pub mod deadletter;
@@ -22,6 +23,7 @@ pub mod judging;
 pub mod listing;
 pub mod message;
 pub mod outbox;
+pub mod prices;
 pub mod redact;
 pub mod reload;
 pub mod replay;

@@ -8,6 +8,7 @@ use crate::daemon::{Reader, Rules};
 use crate::error::Fault;
 use crate::inspect::Inspector;
 use crate::outbox::now;
+use crate::prices::Prices;
 use crate::rulebook::{Choice, Live, Outcome, Settling, Standing, choose};
 use evaluators::Evaluators;
 use model::plan::{Plan, Windows};
@@ -76,6 +77,8 @@ pub struct Watching {
     pub windows: Windows,
     pub false_alarms: FalseAlarms,
     pub evaluators: Evaluators,
+    /// One table for all rules that come, so that what it heard is not lost with a reload.
+    pub prices: Prices,
     /// Those of the configuration, which is read at start.
     pub judges: Vec<model::verdict::Judge>,
     pub reader: Reader,
@@ -178,7 +181,7 @@ impl Watching {
         let changed = names(&|name, text| self.running.get(name).is_some_and(|was| was != text), &running);
         let differs = choice.live != self.live;
         if differs {
-            let inspector = Arc::new(Inspector::new(plan, choice.rules.clone(), self.evaluators.clone()));
+            let inspector = Arc::new(Inspector::new(plan, choice.rules.clone(), self.evaluators.clone()).priced_by(self.prices.clone()));
             self.reader.reload(Rules { inspector, live: choice.live.clone() }).await?;
         }
         let outcome = Outcome::of(differs, !choice.problems.is_empty());

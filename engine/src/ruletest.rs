@@ -23,6 +23,7 @@ pub use running::Alert;
 use crate::config::Config;
 use crate::error::Fault;
 use crate::inspect::Inspector;
+use crate::prices::Prices;
 use crate::start;
 use format::Test;
 use model::plan::{Filter, Plan};
@@ -160,7 +161,7 @@ fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Opti
     let plan = start::plan(config, &loaded.rules)?;
     let judges = judges(&plan);
     let plan = plan.judged_by(judges);
-    let inspector = Arc::new(Inspector::new(plan, loaded.rules, start::load_evaluators(config)?));
+    let inspector = Arc::new(Inspector::new(plan, loaded.rules, start::load_evaluators(config)?).priced_by(Prices::new(&config.prices)));
     let mut kept = match Snapshots::read(path) {
         Ok(kept) => kept,
         Err(problem) => {

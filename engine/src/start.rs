@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::judging::ready::Ready;
 use crate::judging::{self, Board, Desk, Judging};
 use crate::outbox::{Deliveries, Outbox, Ways, now};
+use crate::prices::Prices;
 use crate::reload::{self, Watching};
 use crate::routes::Routes;
 use crate::rulebook::{Settling, Standing, choose};
@@ -245,6 +246,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     pulse.position.store(position, Ordering::Relaxed);
     let source_id = identity.as_ref().map(|identity| format!("{}@{}", config.nats.stream, identity.created)).unwrap_or_default();
     let (asking, asked) = reload::asking();
+    let prices = Prices::new(&config.prices);
     let watching = Watching {
         path: config.rules.path.clone(),
         library,
@@ -252,6 +254,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         windows: windows(config),
         false_alarms: config.false_alarms,
         evaluators: evaluators.clone(),
+        prices: prices.clone(),
         judges: plan.judges.clone(),
         reader: reader.clone(),
         standing: standing.clone(),
@@ -273,7 +276,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         }
         None => Vec::new(),
     };
-    let inspector = Arc::new(Inspector::new(plan, chosen.rules, evaluators));
+    let inspector = Arc::new(Inspector::new(plan, chosen.rules, evaluators).priced_by(prices.clone()));
     let refill = match (&payloads, &connection) {
         (Payloads::Stream(stream), Some(client)) => Refill::Stream { client: client.clone(), stream: stream.clone(), filter: filter.clone() },
         (Payloads::Local(ring), _) => Refill::Ring(ring.clone()),
@@ -339,6 +342,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         source: source_said,
         slack: slack_said,
         judges: board,
+        prices,
         calls,
         access,
     };

@@ -115,7 +115,7 @@ pub(crate) fn parts_of(field: &str) -> Option<&'static [&'static str]> {
     Some(match field {
         "prompt" => &["name", "version"],
         "served_by" => &["provider", "model"],
-        "usage" => &["input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"],
+        "usage" => &["input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"],
         "error" => &["type", "code", "message", "body"],
         _ => return None,
     })
@@ -203,6 +203,7 @@ fn usage(call: &CallLog<'_>) -> Dynamic {
         ("input_tokens", whole(usage.input_tokens)),
         ("output_tokens", whole(usage.output_tokens)),
         ("cached_tokens", whole(usage.cached_tokens)),
+        ("cache_write_tokens", whole(usage.cache_write_tokens)),
         ("reasoning_tokens", whole(usage.reasoning_tokens)),
     ])
 }

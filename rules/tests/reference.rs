@@ -150,7 +150,7 @@ fn measures() -> String {
                 Measure::TtftMs => "milliseconds, to the first token",
                 Measure::InputTokens => "tokens, cached ones included",
                 Measure::OutputTokens => "tokens, reasoning included",
-                Measure::CostUsd => "dollars",
+                Measure::CostUsd => "dollars, as calls state them or their tokens cost",
                 Measure::Attempts => "attempts, the first included",
             };
             vec![code(measure.name()), unit.into()]

@@ -8,6 +8,7 @@
 
 mod error;
 mod group;
+mod heavy;
 mod keys;
 mod pack;
 mod parse;
@@ -23,6 +24,7 @@ mod writer;
 mod written;
 
 pub use error::{Damage, IndexError};
+pub use heavy::{HOURS_MAX, Heavy, Hitter, Hitters, Hot};
 pub use keys::{Key, Number, Text};
 pub use parse::{QUERY_MAX_BYTES, QueryError, TERMS_MAX};
 pub use query::{Query, UnknownProperty, VerdictIs};

@@ -76,11 +76,14 @@ pub enum Kind {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Cached tokens included.
+    /// Cached tokens included, read and written.
     pub input_tokens: Option<u64>,
     /// Reasoning tokens included.
     pub output_tokens: Option<u64>,
+    /// Read from the provider's cache.
     pub cached_tokens: Option<u64>,
+    /// Written to the provider's cache, where that is charged.
+    pub cache_write_tokens: Option<u64>,
     pub reasoning_tokens: Option<u64>,
 }
 

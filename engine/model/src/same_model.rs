@@ -16,6 +16,12 @@ pub fn same_provider(asked: &str, served: &str) -> bool {
     asked.eq_ignore_ascii_case(served)
 }
 
+/// The name without route, cloud and date, and the date, which may be empty: `gpt-4o` and `2024-11-20`.
+pub fn parts(name: &str) -> (&str, &str) {
+    let Name { base, version } = split(name);
+    (base, version)
+}
+
 struct Name<'a> {
     base: &'a str,
     version: &'a str,

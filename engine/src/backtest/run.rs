@@ -205,6 +205,7 @@ fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], recorded: &[(u64, Ve
     let mut pieces = Vec::new();
     let mut open = Open::new(inspectors, watched);
     let mut scripts = Vec::new();
+    let mut pricing = inspectors[0].prices.pricing();
     for envelope in batch {
         let sequence = envelope.sequence;
         if sequence >= how.first && open.last < how.first || came_between(recorded, open.last, sequence) {
@@ -224,6 +225,7 @@ fn fold(inspectors: &[Arc<Inspector>], watched: &[Watched], recorded: &[(u64, Ve
         match (call, stamped) {
             (Ok(mut call), Some((stamp, time))) => {
                 open.span = Some(open.span.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
+                pricing.price(&mut call);
                 let (signals, measures) = inspectors[0].judge(&mut call);
                 for (inspector, (folder, scribe)) in inspectors.iter().zip(&mut open.folders) {
                     // Which calls are noted must not depend on how far folding runs ahead, so it obeys no suspension.

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::error::Fault;
 use crate::inspect::Inspector;
 use crate::outbox::now;
+use crate::prices::Prices;
 use crate::replay::Replay;
 use crate::start::{evaluator_files, load_evaluators, load_rules, plan};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -175,7 +176,7 @@ fn inspector(config: &Config, path: Option<&Path>) -> Result<Arc<Inspector>, Fau
         return Err(Fault::new(format!("there is no rule in {place}"), "name a .rhai file, or a folder of them"));
     }
     let plan = plan(config, &loaded.rules)?;
-    Ok(Arc::new(Inspector::new(plan, loaded.rules, load_evaluators(config)?)))
+    Ok(Arc::new(Inspector::new(plan, loaded.rules, load_evaluators(config)?).priced_by(Prices::new(&config.prices))))
 }
 
 fn progress(length: u64) -> ProgressBar {

@@ -161,7 +161,7 @@ async fn attempt(args: Try, config: &Config) -> Result<Outcome, Fault> {
         let reply = client.ask(&model.name, &request, ready.config.temperature, ready.config.timeout).await;
         let reply = reply
             .map_err(|failure| Fault::new(format!("{} did not answer: {}", model.name, failure.why), "check the endpoint, the key and the model"))?;
-        let cost = model.price.zip(reply.tokens).map_or(0, |(price, (input, output))| price.nano_usd(input, output));
+        let cost = model.price.as_ref().zip(reply.tokens).map_or(0, |(price, (input, output))| price.uncached(input, output));
         let tokens = reply.tokens.map_or("tokens not said".to_owned(), |(input, output)| format!("{input} + {output} tokens"));
         say(format!("{} in {:.1} s, {tokens}:\n{}\n", model.name, began.elapsed().as_secs_f64(), printable(&reply.text)));
         round.took(began.elapsed().as_millis() as u64, cost);

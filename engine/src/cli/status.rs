@@ -40,6 +40,9 @@ pub(super) async fn status(args: Status, config: &Config) -> Result<Outcome, Fau
     let outbox = |name: &str| show::number(status["outbox"][name].as_f64().unwrap_or_default());
     say(format!("messages  {} sent, {} waiting, {} given up", outbox("sent"), outbox("waiting"), outbox("failed")));
     say(format!("budget    {}", text("false_alarms").replacen(" per ", " false alarms per ", 1).replacen("1 false alarms", "1 false alarm", 1)));
+    if let Some(unpriced) = unpriced(&status["prices"]) {
+        say(unpriced);
+    }
     let standings: Vec<RuleStanding> = serde_json::from_value(status["drift"].clone())
         .map_err(|_| Fault::new("the engine speaks of its rules in a way that this version does not know", "use the engine's own version"))?;
     for (name, environment) in status["environments"].as_object().into_iter().flatten() {
@@ -63,4 +66,37 @@ pub(super) async fn status(args: Status, config: &Config) -> Result<Outcome, Fau
         say(format!("\n{}: {runs}\n{}", file.file, file.problem.as_deref().unwrap_or_default()));
     }
     Ok(Outcome::Well)
+}
+
+/// Models that are named in one line; all of them are in the JSON.
+const UNPRICED_SHOWN: usize = 5;
+
+/// `prices    no price for 12 calls: ours 7, vllm/theirs 5`, where there are such.
+fn unpriced(prices: &Value) -> Option<String> {
+    let calls = prices["calls"]["no_price"].as_u64().filter(|calls| *calls > 0)?;
+    let models = prices["without_price"].as_array()?;
+    let one = |model: &Value| {
+        let text = |name: &str| model[name].as_str().unwrap_or_default().replace(char::is_control, "\u{fffd}");
+        let provider = Some(text("provider")).filter(|provider| !provider.is_empty()).map_or(String::new(), |provider| provider + "/");
+        format!("{provider}{} {}", text("model"), show::number(model["calls"].as_f64().unwrap_or_default()))
+    };
+    let named: Vec<_> = models.iter().take(UNPRICED_SHOWN).map(one).collect();
+    let more = if models.len() > UNPRICED_SHOWN { ", …" } else { "" };
+    let calls = if calls == 1 { "1 call".to_owned() } else { format!("{} calls", show::number(calls as f64)) };
+    Some(format!("prices    no price for {calls}: {}{more}; set [prices.\"MODEL\"]", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpriced;
+    use serde_json::json;
+
+    #[test]
+    fn models_without_a_price_are_named_and_nothing_is_said_without_them() {
+        assert_eq!(unpriced(&json!({"calls": {"no_price": 0}, "without_price": []})), None);
+        let said = unpriced(&json!({"calls": {"no_price": 1200}, "without_price": [
+            {"provider": "vllm", "model": "ours", "calls": 1000}, {"provider": "", "model": "a\u{1b}b", "calls": 200}]}));
+        let expected = "prices    no price for 1,200 calls: vllm/ours 1,000, a\u{fffd}b 200; set [prices.\"MODEL\"]";
+        assert_eq!(said.as_deref(), Some(expected));
+    }
 }

@@ -1,6 +1,6 @@
-//! `[judges.NAME]` and `[prices]`: who is asked about which calls, where, and for how much.
+//! `[judges.NAME]`: who is asked about which calls, where, and for how much at most.
 //!
-//! Not here: reading a judge's folder and its key, and looking up prices (`judging/ready.rs`).
+//! Not here: reading a judge's folder and its key (`judging/ready.rs`), and what models cost (`prices.rs`).
 
 use super::errors::Fault;
 use super::read::{time, url, whole};
@@ -77,13 +77,6 @@ impl SpendConfig {
     }
 }
 
-/// One `[prices."model"]`: US dollars for a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PriceConfig {
-    pub input: f64,
-    pub output: f64,
-}
-
 impl Api {
     pub fn name(self) -> &'static str {
         match self {
@@ -127,17 +120,6 @@ pub(super) fn judges(root: &mut Section<'_>) -> BTreeMap<String, JudgeConfig> {
         root.refuse(&[], Fault::new(what, "remove those whose verdicts nobody reads"));
     }
     judges
-}
-
-pub(super) fn prices(root: &mut Section<'_>) -> BTreeMap<String, PriceConfig> {
-    root.named("prices", |price| {
-        let (input, output) = (price.read("input", dollars), price.read("output", dollars));
-        if input.is_none() || output.is_none() {
-            let hint = "US dollars for a million tokens, such as input = 0.15 and output = 0.6";
-            price.refuse(&["input", "output"], Fault::new("needs `input` and `output`", hint));
-        }
-        Some(PriceConfig { input: input?, output: output? })
-    })
 }
 
 fn judge(name: &str, judge: &mut Section<'_>) -> Option<JudgeConfig> {

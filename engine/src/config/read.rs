@@ -66,7 +66,7 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             library: evaluators.read("library", |node| node.list(word)).unwrap_or_default(),
         }),
         judges: judges::judges(root),
-        prices: judges::prices(root),
+        prices: prices::prices(root),
         redact: root
             .section("redact", |redact| RedactConfig { patterns: redact.read("patterns", |node| node.list(judges::pattern)).unwrap_or_default() }),
         access: AccessConfig::default(),

@@ -115,6 +115,10 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
         "Notifications delivered that may have been delivered before.",
         &app.deliveries.possible_repeats,
     );
+    page.head("call_costs_total", "counter", "Calls looked at since the start, by where their cost is from, or why they have none.");
+    for (outcome, calls) in app.prices.heard().outcomes() {
+        page.line("call_costs_total", &[("cost", outcome)], calls as f64);
+    }
     page.index(&app);
     page.atomic("batches_total", "counter", "Batches folded.", &app.pulse.batches);
     let pulse = &app.pulse;

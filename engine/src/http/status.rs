@@ -1,6 +1,7 @@
 //! `GET /api/v1/status`: position, lag, the conservation ledger, and how each rule and each file of rules stands.
 
 use super::{App, Problem};
+use crate::prices;
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
@@ -57,5 +58,11 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     status.insert("rule_files".into(), json!(app.rules.files()));
     status.insert("index".into(), super::calls::standing(app));
     status.insert("outbox".into(), json!({ "waiting": outbox[0], "sent": outbox[1], "failed": outbox[2] }));
+    let heard = app.prices.heard();
+    let calls: serde_json::Map<String, Value> = heard.outcomes().into_iter().map(|(outcome, calls)| (outcome.to_owned(), json!(calls))).collect();
+    status.insert(
+        "prices".into(),
+        json!({ "date": prices::date(), "source": prices::source(), "own": app.prices.own(), "calls": calls, "without_price": heard.unpriced() }),
+    );
     Ok(Value::Object(status))
 }

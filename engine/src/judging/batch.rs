@@ -87,7 +87,7 @@ pub fn costs<T>(ready: &Ready, items: &[T], call: fn(&T) -> CallLog<'_>) -> Cost
         for model in ready.round() {
             costs.requests += 1;
             costs.most = costs.most.saturating_add(cost_max(model, &request));
-            let about = model.price.map_or(0, |price| price.nano_usd(bytes / 4, u64::from(request.max_output_tokens) / 2));
+            let about = model.price.as_ref().map_or(0, |price| price.uncached(bytes / 4, u64::from(request.max_output_tokens) / 2));
             costs.about = costs.about.saturating_add(about);
         }
     }

@@ -3,11 +3,11 @@
 //!
 //! Deliberately absent: asking. Nothing here connects to anything.
 
-use super::prices::{Price, price};
 use super::spend::Caps;
 use crate::config::judges::filter;
 use crate::config::{Config, JudgeConfig, JudgeFrom, Sensitive};
 use crate::error::Fault;
+use crate::prices::{Price, Prices};
 use crate::redact::Redaction;
 use evaluators::judge::{Folder, Judge, Kind, Request, library, load};
 use model::verdict;
@@ -77,7 +77,7 @@ impl Ready {
 /// A token of every common tokenizer stands for at least a byte, so there are no more of them than bytes.
 pub fn cost_max(model: &Model, request: &Request) -> u64 {
     let bytes = request.system.len() + request.user.len() + request.schema.len();
-    model.price.map_or(0, |price| price.nano_usd(bytes as u64 + AROUND_TOKENS, u64::from(request.max_output_tokens)))
+    model.price.as_ref().map_or(0, |price| price.most(bytes as u64 + AROUND_TOKENS, u64::from(request.max_output_tokens)))
 }
 
 /// All judges, by name, or everything that is wrong with them.
@@ -145,7 +145,11 @@ fn one(config: &Config, name: &str, own: &JudgeConfig) -> Result<Ready, Vec<Faul
     if names.is_empty() {
         faults.push(at_fault("no model is named".to_owned(), format!("say who judges: judges.{name}.model = \"…\"")));
     }
-    let models: Vec<_> = names.into_iter().map(|name| Model { price: price(&config.prices, &name), name }).collect();
+    let prices = Prices::new(&config.prices);
+    // Who bills is known where the endpoint is the provider's own.
+    let provider = (own.endpoint == own.api.home()).then(|| own.api.name());
+    let price = |name: &str| prices.find(provider, name).map(|found| found.price.clone());
+    let models: Vec<_> = names.into_iter().map(|name| Model { price: price(&name), name }).collect();
     if own.spend.is_capped()
         && let Some(model) = models.iter().find(|model| model.price.is_none())
     {

@@ -18,7 +18,7 @@ pub(super) async fn ask(ready: &Ready, client: &Client, round: &mut Round, reque
         // An answer that does not say what it cost may have cost the most.
         let most = cost_max(model, request);
         let cost = match &reply {
-            Ok(reply) => reply.tokens.map_or(most, |(input, output)| model.price.map_or(0, |price| price.nano_usd(input, output))),
+            Ok(reply) => reply.tokens.map_or(most, |(input, output)| model.price.as_ref().map_or(0, |price| price.uncached(input, output))),
             Err(failure) if failure.may_cost => most,
             Err(_) => 0,
         };

@@ -476,6 +476,23 @@ async fn publish_says_what_is_wrong_with_its_arguments_before_it_sends_anything(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn prices_says_what_a_model_costs_and_where_that_stands() {
+    let folder = Folder::new(&[("streamgauge.toml", "[prices.\"azure/gpt-4o\"]\ninput = 2.75\noutput = 11\n")]);
+    let list = format!("list prices of {}, after {}", streamgauge::prices::date(), streamgauge::prices::source());
+    let shipped = format!("openai/gpt-4o-2024-11-20: $2.5 in, $10 out, $1.25 cached in\nfor a million tokens, from the row gpt-4o of the {list}\n");
+    folder.check("prices openai/gpt-4o-2024-11-20", 0, &shipped).await;
+    let own = "gpt-4o: $2.75 in, $11 out\nfor a million tokens, from [prices.\"azure/gpt-4o\"] of the configuration\n";
+    folder.check("prices gpt-4o --provider azure.ai.openai", 0, own).await;
+    let unknown = "gpt-4oo: no price is known, so calls to it have no cost unless they state one\n\
+                   hint: did you mean gpt-4o? set [prices.\"gpt-4oo\"] with input and output, in US dollars for a million tokens\n";
+    folder.check("prices gpt-4oo", 1, unknown).await;
+    let said = folder.run("prices --json", "").await;
+    let table: serde_json::Value = serde_json::from_str(&said.text).expect("it is JSON");
+    assert_eq!(table["prices"][0], serde_json::json!({"name": "azure/gpt-4o", "from": "configuration", "input": 2.75, "output": 11.0}));
+    assert!(folder.run("prices", "").await.text.starts_with(&format!("US dollars for a million tokens; {list}, and 1 of the configuration\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn help_names_every_option_and_a_wrong_command_the_nearest_one() {
     let folder = Folder::new(&[]);
     let everywhere = ["--config <FILE>", "--set <KEY=VALUE>", "--log <LEVEL>", "--help"];

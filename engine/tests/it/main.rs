@@ -16,6 +16,7 @@ mod judge;
 mod judging;
 mod malformed;
 mod nats;
+mod prices;
 mod publishing;
 mod recordings;
 mod reload;

@@ -153,6 +153,7 @@ fn usage(raw: &str) -> Read<Usage> {
             "input_tokens" => usage.input_tokens = whole("usage.input_tokens", value)?,
             "output_tokens" => usage.output_tokens = whole("usage.output_tokens", value)?,
             "cached_tokens" => usage.cached_tokens = whole("usage.cached_tokens", value)?,
+            "cache_write_tokens" => usage.cache_write_tokens = whole("usage.cache_write_tokens", value)?,
             "reasoning_tokens" => usage.reasoning_tokens = whole("usage.reasoning_tokens", value)?,
             _ => {}
         }
@@ -171,13 +172,14 @@ mod tests {
             "environment":"production","service":"api","stage":"extraction","prompt":{"name":"facts","version":3},"user_id":12,"provider":"openai",
             "model":"gpt-4o-mini","served_by":{"provider":"anthropic","model":"claude-haiku-4-5"},"status_code":"200","error":null,
             "attempts":[{"provider":"openai","model":"gpt-4o-mini","status_code":429,"error_type":"rate_limit","latency_ms":12.5},{"status_code":200}],
-            "latency_ms":2263.4,"ttft_ms":610,"usage":{"input_tokens":412,"output_tokens":64,"cached_tokens":256,"reasoning_tokens":0},
+            "latency_ms":2263.4,"ttft_ms":610,"usage":{"input_tokens":412,"output_tokens":64,"cached_tokens":256,"cache_write_tokens":128,"reasoning_tokens":0},
             "cost_usd":0.000732,"response_format":{"type":"json_schema","json_schema":{"name":"facts","schema":{"type":"object"}}},
             "finish_reason":"max_tokens","input":[{"role":"user","content":"hi"}],"output":"{\"facts\":[",
             "properties":{"tenant":"acme","memory":{"hits":3}},"region":"eu","weight":1.50}"#;
         let call = parse(log).expect("a good log");
         assert_eq!((call.id.as_ref(), call.user_id.as_deref(), call.prompt_version.as_deref()), ("7", Some("12"), Some("3")));
         assert_eq!((call.latency_ms, call.cost_nano_usd, call.status_code), (Some(2263), Some(732_000), Some(200)));
+        assert_eq!((call.usage.cached_tokens, call.usage.cache_write_tokens, call.usage.reasoning_tokens), (Some(256), Some(128), Some(0)));
         assert_eq!(call.response_format, ResponseFormat::Schema(r#"{"type":"object"}"#));
         assert_eq!(call.output.text().as_deref(), Some("{\"facts\":["));
         assert_eq!(call.served(), (Some("anthropic"), Some("claude-haiku-4-5")));

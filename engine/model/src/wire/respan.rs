@@ -66,6 +66,9 @@ pub(super) fn read(fields: Fields<'_>) -> Read<CallLog<'_>> {
             "prompt_tokens" => call.usage.input_tokens = call.usage.input_tokens.or(whole("prompt_tokens", raw)?),
             "completion_tokens" => call.usage.output_tokens = call.usage.output_tokens.or(whole("completion_tokens", raw)?),
             "prompt_cache_hit_tokens" => call.usage.cached_tokens = call.usage.cached_tokens.or(whole("prompt_cache_hit_tokens", raw)?),
+            "prompt_cache_creation_tokens" => {
+                call.usage.cache_write_tokens = call.usage.cache_write_tokens.or(whole("prompt_cache_creation_tokens", raw)?);
+            }
             "status_code" => call.status_code = status("status_code", raw)?,
             "status" => stated_error = text("status", raw)?.is_some_and(|status| matches!(status.as_ref(), "error" | "fail" | "failed")),
             "error_message" => call.error = error("error_message", raw)?,
@@ -135,6 +138,7 @@ fn usage(raw: &str, usage: &mut Usage) -> Read<()> {
         match key.as_ref() {
             "prompt_tokens" | "input_tokens" => usage.input_tokens = whole("usage.prompt_tokens", value)?,
             "completion_tokens" | "output_tokens" => usage.output_tokens = whole("usage.completion_tokens", value)?,
+            "cache_creation_prompt_tokens" => usage.cache_write_tokens = whole("usage.cache_creation_prompt_tokens", value)?,
             "prompt_tokens_details" => {
                 if let Some(cached) = json::field(value, "cached_tokens") {
                     usage.cached_tokens = whole("usage.prompt_tokens_details.cached_tokens", cached)?;
