@@ -1,17 +1,19 @@
 //! The command line: one subcommand, one file in `cli/`.
 
 mod adopt;
-mod asking;
+pub(crate) mod asking;
 mod backtest;
 mod calibrate;
 mod check;
 mod demo;
+mod doctor;
 mod evaluate;
 mod explain;
 mod judge;
 mod prices;
 mod pricing;
 mod publish;
+mod replay;
 mod rules;
 mod run;
 mod sampling;
@@ -79,6 +81,10 @@ enum Command {
     /// The judges of the configuration: listed, tried on one call, or calibrated against people's labels.
     #[command(subcommand)]
     Judge(judge::Judge),
+    /// Is everything reachable, permitted and healthy: NATS, Slack, judges, the store, the listener? Exit 0 when nothing failed, 1 otherwise.
+    Doctor(doctor::Doctor),
+    /// Publish the calls of one environment again into another, as if they happened now: what would its rules say of them?
+    Replay(replay::Replay),
     /// What a model costs, and where that price comes from; without a model, the price table. Exit 1 when a model has no price.
     Prices(prices::Prices),
     /// Publish JSON lines to the subject, each acknowledged by the server.
@@ -96,8 +102,9 @@ pub(crate) enum Outcome {
 
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The terminal belongs to the demo's messages; the log of everything else goes to standard error.
-    let level = if matches!(cli.command, Command::Demo(_)) && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
+    // The terminal belongs to the demo's messages and the doctor's findings; the log of everything else goes to standard error.
+    let speaks = matches!(cli.command, Command::Demo(_) | Command::Doctor(_));
+    let level = if speaks && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
     // Libraries speak up only when something is wrong.
     let targets = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("streamgauge", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
@@ -129,9 +136,11 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
+        Command::Doctor(args) => doctor::doctor(load(), args).await,
         Command::Prices(prices) => prices::prices(&prices, &load().map_err(said)?),
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
+        Command::Replay(args) => replay::replay(args, &load().map_err(said)?).await,
         Command::Test(test) => test::test(&test, &load().map_err(said)?),
         Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,
     }

@@ -24,6 +24,7 @@ use std::time::Duration;
 pub use access::{AccessConfig, May, ProxyConfig, TokenConfig};
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use judges::{Api, JudgeConfig, JudgeFrom, SpendConfig};
+pub(crate) use read::overlap;
 use section::Section;
 use tree::Node;
 pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, render_duration};
@@ -56,6 +57,8 @@ pub struct Config {
 pub struct NatsConfig {
     /// `nats://` or `tls://`, without a user: that is in `auth`.
     pub url: String,
+    /// Whether the server keeps the calls.
+    pub delivery: Delivery,
     pub stream: String,
     /// At least one; they neither overlap each other nor what we publish ourselves.
     pub subjects: Vec<String>,
@@ -65,6 +68,25 @@ pub struct NatsConfig {
     pub max_age: Duration,
     pub max_bytes: Size,
     pub replicas: usize,
+}
+
+/// What the server does with calls before we read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It keeps them in a stream: each is counted once.
+    JetStream,
+    /// It hands them on to whoever listens at the moment: each is counted at most once.
+    Core,
+}
+
+impl Delivery {
+    /// As the configuration writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JetStream => "jetstream",
+            Self::Core => "core",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

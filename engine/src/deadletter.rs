@@ -36,6 +36,8 @@ pub struct Letter {
 pub struct DeadLetters {
     client: Client,
     jetstream: jetstream::Context,
+    /// Whether the server keeps letters; if not, who listens gets them, and that is all.
+    kept: bool,
     /// Names the incarnation of the stream that letters come from.
     source: String,
     /// Made when there is a first letter.
@@ -53,17 +55,35 @@ struct Tail {
 
 impl DeadLetters {
     pub fn new(client: Client, source: String) -> Self {
-        Self { jetstream: jetstream::new(client.clone()), client, source, tail: None }
+        Self { jetstream: jetstream::new(client.clone()), client, kept: true, source, tail: None }
+    }
+
+    /// Letters over core NATS: at most once, like the logs that they are about.
+    pub fn passing(client: Client) -> Self {
+        Self { kept: false, ..Self::new(client, String::new()) }
     }
 
     /// Writes all `letters`, in growing order of sequence, and returns when the server has them. Retries until it has.
     pub async fn write(&mut self, letters: Vec<Letter>) {
+        if !self.kept {
+            return self.pass(&letters).await;
+        }
         let mut pause = Duration::from_millis(100);
         while let Err(fault) = self.attempt(&letters).await {
             warn!(letters = letters.len(), problem = %fault.what(), "dead letters not written yet; trying again");
             self.tail = None;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(10));
+        }
+    }
+
+    async fn pass(&self, letters: &[Letter]) {
+        for letter in letters {
+            let (headers, payload) = self.content(letter);
+            if let Err(error) = self.client.publish_with_headers(SUBJECT, headers, payload).await {
+                warn!(letters = letters.len(), problem = %error, "dead letters are lost");
+                return;
+            }
         }
     }
 
@@ -89,6 +109,11 @@ impl DeadLetters {
     }
 
     fn publish(&self, letter: &Letter) -> PublishMessage {
+        let (headers, payload) = self.content(letter);
+        PublishMessage::build().headers(headers).payload(payload)
+    }
+
+    fn content(&self, letter: &Letter) -> (HeaderMap, Bytes) {
         let mut headers = HeaderMap::new();
         headers.insert("Streamgauge-Reason", letter.reason.name());
         headers.insert("Streamgauge-Detail", letter.detail.replace(['\r', '\n'], " ").as_str());
@@ -101,7 +126,7 @@ impl DeadLetters {
         } else {
             letter.payload.clone()
         };
-        PublishMessage::build().headers(headers).payload(payload)
+        (headers, payload)
     }
 
     async fn find_tail(&self) -> Result<Tail, Fault> {

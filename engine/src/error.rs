@@ -20,6 +20,10 @@ impl Fault {
     pub fn what(&self) -> &str {
         &self.what
     }
+
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
 }
 
 impl fmt::Display for Fault {

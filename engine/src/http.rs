@@ -21,7 +21,7 @@ mod series;
 mod status;
 
 use crate::calls::Calls;
-use crate::config::May;
+use crate::config::{Delivery, May};
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
 use crate::judging::Board;
@@ -62,6 +62,8 @@ pub struct App {
     pub reload: Asking,
     /// Where calls come from, for people: `stream LLM_CALLS at nats://…`.
     pub source: String,
+    /// How they come; `None` where they are made in this process.
+    pub delivery: Option<Delivery>,
     /// Where messages go, for people.
     pub slack: String,
     /// What the judges' desk shows; empty without judges.

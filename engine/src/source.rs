@@ -1,5 +1,6 @@
-//! Where calls come from: a JetStream stream, or this process itself. Either way a batch is envelopes in stream order.
+//! Where calls come from: a JetStream stream, core NATS, or this process itself. Either way a batch is envelopes in stream order.
 
+pub mod core;
 pub mod local;
 pub mod nats;
 pub mod payload;

@@ -3,7 +3,7 @@
 //! Rules are read here for the first time; when their files change later is [`crate::reload`]'s to see.
 
 use crate::calls::Calls;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
@@ -22,7 +22,7 @@ use crate::schemas;
 use crate::slack::Slack;
 use crate::source::local::Local;
 use crate::source::payload::Payloads;
-use crate::source::{Batch, nats};
+use crate::source::{Batch, core, nats};
 use crate::store::Store;
 use crate::suspensions::Suspensions;
 use evaluators::{Evaluators, Objective, SchemaSource};
@@ -189,9 +189,10 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         Feed::Nats => Some(nats::connect(&config.nats).await?),
         Feed::Local(_) => None,
     };
+    let delivery = connection.as_ref().map(|_| config.nats.delivery);
     let mut stream = match &connection {
-        Some(client) => Some(nats::stream(client, &config.nats).await?),
-        None => None,
+        Some(client) if delivery == Some(Delivery::JetStream) => Some(nats::stream(client, &config.nats).await?),
+        _ => None,
     };
     let identity = match &mut stream {
         Some(stream) => Some(nats::identity(stream).await?),
@@ -220,6 +221,12 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             new_stream = Some(identity.created);
         }
     }
+    if delivery == Some(Delivery::Core) {
+        // What came after the snapshot cannot be read again; what is journaled of it has happened all the same, behind these numbers.
+        let journaled = journal.iter().map(|(position, _)| *position).max().unwrap_or(0);
+        machine.rebase(machine.position().max(journaled));
+        warn!(subjects = %config.nats.subjects.join(", "), "{}", core::LOSES);
+    }
     let position = machine.position();
     let slack = Slack::new(&config.slack)?;
     let slack_said = match (&slack, options.terminal) {
@@ -232,6 +239,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let routes = Routes { people, channel: config.slack.channel.clone(), environments, nats: connection.is_some() };
     let source_said = match &identity {
         Some(_) => format!("stream {} at {}", config.nats.stream, config.nats.url),
+        None if delivery.is_some() => format!("{} at {} ({})", config.nats.subjects.join(", "), config.nats.url, core::LOSES),
         None => "calls made in this process".to_owned(),
     };
     info!(source = %source_said, position, slack = %slack_said, "starting");
@@ -264,8 +272,13 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         problems: chosen.problems,
         settling: Settling::new(own),
     };
+    let mut subscribed = match delivery {
+        Some(Delivery::Core) => Some(core::subscribe(&config.nats, position).await?),
+        _ => None,
+    };
     let payloads = match (&feed, &stream) {
         (Feed::Local(local), _) => Payloads::Local(local.ring()),
+        (Feed::Nats, None) => Payloads::Local(subscribed.as_ref().expect("subscribed above").2.clone()),
         (Feed::Nats, stream) => Payloads::Stream(Arc::new(stream.clone().expect("opened above"))),
     };
     let filter = match &stream {
@@ -298,7 +311,10 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         journal,
         new_stream,
         journaled: store.ask(|db| db.journaled()).await?,
-        dead: connection.clone().map(|client| DeadLetters::new(client, source_id)),
+        dead: connection.clone().map(|client| match delivery {
+            Some(Delivery::Core) => DeadLetters::passing(client),
+            _ => DeadLetters::new(client, source_id),
+        }),
         retention: span(config.store.retention),
         store_max: config.store.max_size.bytes(),
         wake: wake.clone(),
@@ -321,6 +337,12 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             readiness.source.store(true, Ordering::Relaxed);
             tokio::spawn(read_local(local, send_batches))
         }
+        Feed::Nats if subscribed.is_some() => {
+            let (taking, taken, _) = subscribed.take().expect("looked at above");
+            readiness.source.store(true, Ordering::Relaxed);
+            tokio::spawn(taking.run(readiness.clone()));
+            tokio::spawn(read_core(taken, send_batches))
+        }
         Feed::Nats => {
             let stream = stream.expect("opened above");
             let identity = identity.expect("asked for above");
@@ -340,6 +362,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         rules: standing,
         reload: asking,
         source: source_said,
+        delivery,
         slack: slack_said,
         judges: board,
         prices,
@@ -426,6 +449,18 @@ async fn read_local(mut local: Local, batches: mpsc::Sender<Batch>) -> Result<()
         if batches.send(batch).await.is_err() {
             break;
         }
+    }
+    Ok(())
+}
+
+async fn read_core(mut taken: core::Taken, batches: mpsc::Sender<Batch>) -> Result<(), Fault> {
+    // Whatever there is to read again is none: elapsed time may move the clocks at once.
+    let mut next = Some(Batch { envelopes: Vec::new(), pending: 0, took: Duration::ZERO });
+    while let Some(batch) = next {
+        if batches.send(batch).await.is_err() {
+            break;
+        }
+        next = taken.next().await;
     }
     Ok(())
 }

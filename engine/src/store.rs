@@ -6,9 +6,11 @@
 
 mod audit;
 mod by_hand;
+mod seen;
 
 pub use audit::{Audited, Way};
 pub use by_hand::{ByHand, by_hand};
+pub use seen::Seen;
 
 use crate::error::Fault;
 use crate::journal::Entry;

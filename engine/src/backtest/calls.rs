@@ -123,7 +123,8 @@ impl Past {
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Option<Vec<Envelope>>, Fault> {
+    /// The next batch; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Vec<Envelope>>, Fault> {
         if self.over || self.position >= self.last {
             return Ok(None);
         }
@@ -160,6 +161,13 @@ impl Past {
                 self.reader = reader;
             }
         }
+    }
+
+    /// No further than `other`, which was found before; whatever was published since is left out.
+    #[must_use]
+    pub fn up_to(mut self, other: &Self) -> Self {
+        self.last = self.last.min(other.last);
+        self
     }
 
     /// When the last call of the period was taken, as far as that is known before reading.

@@ -22,6 +22,13 @@ pub(super) async fn post<T: DeserializeOwned>(config: &Config, path: &str) -> Re
     ask(config, "POST", path).await
 }
 
+/// Status and body of a GET, whatever the status is.
+pub(crate) async fn answer(config: &Config, path: &str) -> Result<(u16, String), Fault> {
+    let address = reachable(config.http.listen);
+    let answer = exchange(address, "GET", path, token(config).as_ref()).await;
+    answer.map_err(|error| Fault::plain(format!("no engine answers at {address}: {error}")))
+}
+
 async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str) -> Result<T, Fault> {
     let address = reachable(config.http.listen);
     let token = token(config);

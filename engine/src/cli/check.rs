@@ -29,11 +29,11 @@ pub(super) struct Check {
 
 /// All that is to be said.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     /// Of the configuration and what it points at.
     general: Vec<String>,
     errors: Vec<Problem>,
-    warnings: Vec<rules::Warning>,
+    pub(super) warnings: Vec<rules::Warning>,
     rules: Vec<Says>,
     sources: Vec<Source>,
     judges: usize,
@@ -56,7 +56,7 @@ pub(super) fn check(config: Result<Config, ConfigErrors>, args: Check) -> Result
     })
 }
 
-fn find(config: Result<Config, ConfigErrors>, path: Option<PathBuf>) -> Findings {
+pub(super) fn find(config: Result<Config, ConfigErrors>, path: Option<PathBuf>) -> Findings {
     let mut findings = Findings::default();
     let mut config = match config {
         Ok(config) => config,
@@ -113,8 +113,21 @@ impl Findings {
         self.errors = loaded.problems;
     }
 
-    fn problems(&self) -> usize {
+    pub(super) fn problems(&self) -> usize {
         self.general.len() + self.errors.len()
+    }
+
+    /// The first problem, in one line.
+    pub(super) fn first(&self) -> Option<String> {
+        let text = self.general.first().cloned().or_else(|| self.errors.first().map(ToString::to_string))?;
+        text.lines().next().map(ToOwned::to_owned)
+    }
+
+    /// What loads.
+    pub(super) fn loaded(&self) -> String {
+        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let judges = if self.judges == 0 { String::new() } else { format!(", {}", count(self.judges, "judge")) };
+        format!("{}{judges}", count(self.rules.len(), "rule"))
     }
 
     fn as_json(&self) -> Value {
@@ -147,9 +160,8 @@ impl Findings {
         }
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let warnings = if self.warnings.is_empty() { String::new() } else { format!(", {}", count(self.warnings.len(), "warning")) };
-        let judges = if self.judges == 0 { String::new() } else { format!(", {}", count(self.judges, "judge")) };
         say(match self.problems() {
-            0 => format!("all well: {}{judges}{warnings}", count(self.rules.len(), "rule")),
+            0 => format!("all well: {}{warnings}", self.loaded()),
             problems => format!("{}{warnings}", count(problems, "problem")),
         });
     }

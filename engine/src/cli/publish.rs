@@ -4,7 +4,7 @@
 //! no call are refused here, where someone can see it, unless `--as-is` sends them on.
 
 use super::{Outcome, say};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::error::Fault;
 use crate::source::nats;
 use async_nats::jetstream::{self, context::PublishAckFuture, context::PublishErrorKind};
@@ -63,6 +63,10 @@ pub(super) async fn publish(args: Publish, config: &Config) -> Result<Outcome, F
         ));
     }
     let lines = Lines::open(&args)?;
+    if config.nats.delivery == Delivery::Core {
+        let hint = "publish with a client of your own, such as `nats pub`; or keep the calls in a stream: nats.delivery = \"jetstream\"";
+        return Err(Fault::new("nats.delivery is `core`: no server would acknowledge what is published", hint));
+    }
     let client = nats::connect(&config.nats).await?;
     let stream = nats::stream(&client, &config.nats).await?;
     let carried = &stream.cached_info().config.subjects;

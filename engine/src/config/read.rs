@@ -100,6 +100,7 @@ fn inline(node: &Node) -> Result<String, Fault> {
 
 fn nats(nats: &mut Section<'_>) -> NatsConfig {
     let url = nats.read("url", |node| url(node, &["nats", "tls"])).unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
+    let delivery = nats.read("delivery", delivery).unwrap_or(Delivery::JetStream);
     let stream = nats.read("stream", stream_name).unwrap_or_else(|| "LLM_CALLS".to_owned());
     let subjects = nats.read("subjects", subjects).unwrap_or_else(|| vec!["llm.calls.>".to_owned()]);
     let credentials = nats.path("credentials");
@@ -129,6 +130,7 @@ fn nats(nats: &mut Section<'_>) -> NatsConfig {
     });
     NatsConfig {
         url,
+        delivery,
         stream,
         subjects,
         auth,
@@ -138,6 +140,14 @@ fn nats(nats: &mut Section<'_>) -> NatsConfig {
         // Five is the server's own limit.
         replicas: nats.read("replicas", |node| whole(node, 1..=5)).unwrap_or(1),
     }
+}
+
+fn delivery(node: &Node) -> Result<Delivery, Fault> {
+    let text = node.text()?;
+    [Delivery::JetStream, Delivery::Core].into_iter().find(|delivery| delivery.name() == text).ok_or_else(|| {
+        let hint = "`jetstream` counts every call once; `core` needs no stream, and loses what is published while the engine is down or slow";
+        Fault::new(format!("must be `jetstream` or `core`, not `{text}`"), hint)
+    })
 }
 
 fn slack(slack: &mut Section<'_>) -> SlackConfig {
@@ -304,7 +314,7 @@ fn subjects(node: &Node) -> Result<Vec<String>, Fault> {
 }
 
 /// Whether one subject could match both patterns.
-fn overlap(a: &str, b: &str) -> bool {
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         match (a.next(), b.next()) {

@@ -32,7 +32,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     check(
         "[nats]\nurl = \"nats://n:4222\"\nsteam = \"CALLS\"",
         "3:1: unknown key `nats.steam`
-         hint: did you mean `stream`? known: url, stream, subjects, credentials, user, password, token, tls, max_age, max_bytes, replicas",
+         hint: did you mean `stream`? known: url, delivery, stream, subjects, credentials, user, password, token, tls, max_age, max_bytes, replicas",
     );
     check(
         "[htpt]\n",
@@ -185,6 +185,10 @@ fn names_and_addresses_are_checked_for_their_shape() {
 #[test]
 fn subjects_are_valid_apart_and_not_our_own() {
     let ours = "hint: use a narrower subject, such as \"llm.calls.>\"";
+    check(
+        "nats.delivery = \"queue\"",
+        "1:17: `nats.delivery` must be `jetstream` or `core`, not `queue`\nhint: `jetstream` counts every call once; `core` needs no stream, and loses what is published while the engine is down or slow",
+    );
     check("nats.subjects = []", "1:17: `nats.subjects` must not be empty\nhint: say where calls are published, such as [\"llm.calls.>\"]");
     check(
         "nats.subjects = [\"llm..calls\"]",

@@ -1,6 +1,7 @@
 //! `GET /api/v1/status`: position, lag, the conservation ledger, and how each rule and each file of rules stands.
 
 use super::{App, Problem};
+use crate::config::Delivery;
 use crate::prices;
 use axum::Json;
 use axum::extract::State;
@@ -52,6 +53,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     let Value::Object(mut status) = machine else { unreachable!("an object was made above") };
     status.insert("version".into(), json!(env!("CARGO_PKG_VERSION")));
     status.insert("source".into(), json!(app.source));
+    status.insert("delivery".into(), json!(app.delivery.map_or("local", Delivery::name)));
     status.insert("slack".into(), json!(app.slack));
     status.insert("committed".into(), json!(app.pulse.committed.load(Ordering::Relaxed)));
     status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));

@@ -9,7 +9,6 @@ use genai::adapter::AdapterKind;
 use genai::chat::{ChatMessage, ChatOptions, ChatRequest, JsonSpec};
 use genai::resolver::{AuthData, Endpoint};
 use genai::{Headers, ModelIden, ServiceTarget, webc};
-use hyper_rustls::ConfigBuilderExt;
 use reqwest::header::HeaderMap;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,18 +62,7 @@ impl Client {
     /// # Errors
     /// When the system has no certificates to trust.
     pub fn new(api: Api, endpoint: String, key: Option<Sensitive>) -> Result<Self, Fault> {
-        let no_roots =
-            |error: String| Fault::new(format!("no certificates to trust judges' endpoints by: {error}"), "install the package ca-certificates");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| no_roots(error.to_string()))?
-            .with_native_roots()
-            .map_err(|error| no_roots(error.to_string()))?
-            .with_no_client_auth();
-        // A redirect would take a call's texts to where nobody configured.
-        let http = reqwest::Client::builder().tls_backend_preconfigured(tls).redirect(reqwest::redirect::Policy::none()).build();
-        let http = http.map_err(|error| Fault::plain(format!("cannot make an HTTP client: {error}")))?;
+        let http = crate::web::client("judges' endpoints")?;
         let client = genai::Client::builder().with_reqwest(http).build().map_err(|error| Fault::plain(format!("cannot make a client: {error}")))?;
         Ok(Self { client, api, endpoint, key, refused: Arc::default() })
     }

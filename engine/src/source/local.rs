@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 /// Payloads kept for looking at: some minutes of the demo's traffic.
 const RING_MAX: usize = 20_000;
+/// Of them together, because one alone may be 8 MiB.
+const RING_BYTES_MAX: usize = 256 << 20;
 
 /// The sending end.
 #[derive(Clone, Debug)]
@@ -29,7 +31,14 @@ pub struct Local {
 
 /// The latest payloads, by sequence.
 #[derive(Clone, Debug, Default)]
-pub struct Ring(Arc<Mutex<VecDeque<Envelope>>>);
+pub struct Ring(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By growing sequence, some of which may be left out.
+    envelopes: VecDeque<Envelope>,
+    bytes: usize,
+}
 
 pub fn channel() -> (Publisher, Local, Ring) {
     let (send, receive) = mpsc::channel(2 * BATCH_MAX);
@@ -65,24 +74,51 @@ impl Local {
 }
 
 impl Ring {
-    fn keep(&self, envelope: Envelope) {
+    /// Keeps it as the latest, instead of the oldest where there is no more room.
+    pub fn keep(&self, envelope: Envelope) {
         let mut ring = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if ring.len() == RING_MAX {
-            ring.pop_front();
+        ring.bytes += envelope.payload.len();
+        ring.envelopes.push_back(envelope);
+        while ring.envelopes.len() > RING_MAX || ring.bytes > RING_BYTES_MAX {
+            let Some(oldest) = ring.envelopes.pop_front() else { break };
+            ring.bytes -= oldest.payload.len();
         }
-        ring.push_back(envelope);
     }
 
     /// Up to `most` of those that came after `position`, in order.
     pub fn after(&self, position: u64, most: usize) -> Vec<Envelope> {
         let ring = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let from = ring.partition_point(|envelope| envelope.sequence <= position);
-        ring.iter().skip(from).take(most).cloned().collect()
+        let from = ring.envelopes.partition_point(|envelope| envelope.sequence <= position);
+        ring.envelopes.iter().skip(from).take(most).cloned().collect()
     }
 
+    /// `None` when it is too old, or never came.
     pub fn payload(&self, sequence: u64) -> Option<Bytes> {
         let ring = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let first = ring.front()?.sequence;
-        ring.get(usize::try_from(sequence.checked_sub(first)?).ok()?).map(|envelope| envelope.payload.clone())
+        let at = ring.envelopes.binary_search_by_key(&sequence, |envelope| envelope.sequence).ok()?;
+        Some(ring.envelopes[at].payload.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(of: impl IntoIterator<Item = (u64, usize)>) -> Ring {
+        let ring = Ring::default();
+        for (sequence, bytes) in of {
+            ring.keep(Envelope { sequence, stamp: Timestamp::EPOCH, payload: Bytes::from(vec![b'x'; bytes]) });
+        }
+        ring
+    }
+
+    #[test]
+    fn the_latest_payloads_are_kept_by_their_sequence_within_a_number_and_bytes() {
+        let ring = kept([(7, 1), (9, 2)]);
+        assert_eq!([6, 7, 8, 9, 10].map(|sequence| ring.payload(sequence).map(|payload| payload.len())), [None, Some(1), None, Some(2), None]);
+        let ring = kept((1..=RING_MAX as u64 + 1).map(|sequence| (sequence, 1)));
+        assert_eq!((ring.payload(1), ring.payload(2).is_some()), (None, true));
+        let ring = kept((1..=3).map(|sequence| (sequence, RING_BYTES_MAX / 2)));
+        assert_eq!((ring.payload(1), ring.payload(2).is_some()), (None, true));
     }
 }

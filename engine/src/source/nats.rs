@@ -37,6 +37,17 @@ pub struct Identity {
 /// # Errors
 /// Says which server, and why not.
 pub async fn connect(config: &NatsConfig) -> Result<async_nats::Client, Fault> {
+    connect_with(config, |options| options).await
+}
+
+/// [`connect`] with further options of the client's.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with(
+    config: &NatsConfig,
+    with: impl FnOnce(async_nats::ConnectOptions) -> async_nats::ConnectOptions,
+) -> Result<async_nats::Client, Fault> {
     let secret = |secret: &crate::config::Secret| -> Result<String, Fault> {
         match secret.resolve() {
             Ok(Some(value)) => Ok(value.expose().to_owned()),
@@ -61,7 +72,7 @@ pub async fn connect(config: &NatsConfig) -> Result<async_nats::Client, Fault> {
         options = options.add_client_certificate(identity.cert.clone(), identity.key.clone());
     }
     options = options.require_tls(config.tls.required);
-    options.connect(&config.url).await.map_err(|error| match error.kind() {
+    with(options).connect(&config.url).await.map_err(|error| match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => Fault::new(
             format!("NATS at {} refuses our sign-in: {}", config.url, error.kind()),
             "check nats.token, nats.user with nats.password, or nats.credentials: whichever the server asks for",
@@ -118,7 +129,8 @@ pub async fn stream(client: &async_nats::Client, config: &NatsConfig) -> Result<
     }
 }
 
-fn is_absent(error: &jetstream::context::GetStreamError) -> bool {
+/// Whether there is no such stream.
+pub fn is_absent(error: &jetstream::context::GetStreamError) -> bool {
     matches!(error.kind(), jetstream::context::GetStreamErrorKind::JetStream(e) if e.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
 }
 

@@ -68,7 +68,7 @@ async fn mistakes_in_the_configuration_are_all_named_with_place_and_nearest_key(
     let folder = Folder::new(&[("streamgauge.toml", toml)]);
     let problems = "\
 streamgauge.toml:2:1: unknown key `nats.urll`
-hint: did you mean `url`? known: url, stream, subjects, credentials, user, password, token, tls, max_age, max_bytes, replicas
+hint: did you mean `url`? known: url, delivery, stream, subjects, credentials, user, password, token, tls, max_age, max_bytes, replicas
 streamgauge.toml:4:13: `store.retention` cannot be read: `7x` is not a duration
 hint: whole numbers with d, h, m, s or ms, largest first, such as \"7d\", \"1h30m\" or \"250ms\"
 streamgauge.toml:6:9: `windows.slice` must divide the 10s tick of drift detection, which 3s does not
@@ -499,6 +499,8 @@ async fn help_names_every_option_and_a_wrong_command_the_nearest_one() {
     for (command, options) in [
         ("", &["run", "demo", "check", "publish", "--version"][..]),
         ("run", &["--accept-new-stream"]),
+        ("doctor", &["--json"]),
+        ("replay", &["--from <ENVIRONMENT>", "--to <ENVIRONMENT>", "--since <TIME|SPAN>", "--until <TIME>", "--speed <SPEED>", "--match <QUERY>"]),
         ("demo", &["--once", "--seed <SEED>", "--no-nats"]),
         ("check", &["--json"]),
         ("test", &["[PATH]", "--run <REGEX>", "--update", "--diff", "--json", "alerts = \"none\""]),

@@ -54,6 +54,8 @@ struct State {
     script: VecDeque<Fault>,
     always: Option<Fault>,
     random: Option<(f64, fastrand::Rng)>,
+    /// What a list of models wants to be signed in with; `None`: it is anyone's.
+    key: Option<&'static str>,
     /// Tokens of each answer.
     usage: (u64, u64),
     requests: Vec<Request>,
@@ -102,6 +104,11 @@ impl Judge {
     /// Tokens of input and output that each answer says it took.
     pub fn usage(&self, input: u64, output: u64) {
         self.state().usage = (input, output);
+    }
+
+    /// The list of models is for this key alone.
+    pub fn keyed(&self, key: &'static str) {
+        self.state().key = Some(key);
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -219,14 +226,17 @@ fn answer(head: &str, body: &[u8], state: &Mutex<State>) -> (Option<Fault>, Stri
             "usage": { "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output } }),
         "/v1/messages" => json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": model, "stop_reason": "end_turn",
             "content": [{ "type": "text", "text": said }], "usage": { "input_tokens": input, "output_tokens": output } }),
+        "/v1/models" => json!({ "object": "list", "data": [{ "id": "gpt-4.1-mini", "object": "model" }] }),
         _ => Value::Null,
     };
+    let locked_out = path == "/v1/models" && state.key.is_some_and(|key| request.header("authorization") != format!("Bearer {key}"));
     state.requests.push(request);
     state.heard.send_replace(());
     let reply = |status: u16, more: &str, body: &str| {
         format!("HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n{body}", body.len())
     };
     let answer = match fault {
+        _ if locked_out => reply(401, "", r#"{"error":{"message":"no such key"}}"#),
         _ if good.is_null() => reply(404, "", r#"{"error":{"message":"no such page"}}"#),
         Some(Fault::RateLimited(seconds)) => reply(429, &format!("Retry-After: {seconds}\r\n"), r#"{"error":{"message":"slow down"}}"#),
         Some(Fault::Status(status)) => reply(status, "", r#"{"error":{"message":"scripted"}}"#),

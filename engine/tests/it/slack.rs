@@ -1,7 +1,8 @@
 //! A counterpart of Slack's Web API on loopback: `chat.postMessage` with Slack's documented limits, its pace per channel, and faults on demand.
 //!
 //! It speaks HTTP itself, so that it can cut a connection between reading a request and answering it. It keeps every request with its time and what
-//! became of it, and every message it took. Deliberately absent: the other methods, and Slack's rendering.
+//! became of it, and every message it took. `auth.test` and `conversations.list` say whose token it is and what the bot sees. Deliberately absent: the
+//! other methods, and Slack's rendering.
 
 use super::serving::{header, request};
 use serde_json::{Value, json};
@@ -88,6 +89,8 @@ pub struct Message {
 struct State {
     /// Channels by name, with what a post there is refused with.
     channels: BTreeMap<String, Option<&'static str>>,
+    /// Of the token.
+    scopes: &'static str,
     script: VecDeque<Fault>,
     random: Option<(f64, fastrand::Rng)>,
     latency: Duration,
@@ -110,6 +113,7 @@ impl Slack {
         let url = format!("http://{}/api", listener.local_addr().expect("it is bound"));
         let state = Arc::new(Mutex::new(State {
             channels: channels.iter().map(|name| ((*name).to_owned(), None)).collect(),
+            scopes: "chat:write,chat:write.public,channels:read,groups:read",
             script: VecDeque::new(),
             random: None,
             latency: Duration::ZERO,
@@ -148,6 +152,11 @@ impl Slack {
     /// A channel in which every post is refused with `error`.
     pub fn refusing(&self, channel: &str, error: &'static str) {
         self.state().channels.insert(channel.to_owned(), Some(error));
+    }
+
+    /// What the app may do, as Slack writes it.
+    pub fn scopes(&self, scopes: &'static str) {
+        self.state().scopes = scopes;
     }
 
     /// Every answer comes this much later.
@@ -233,6 +242,9 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<(
 
 /// The answer and how long it is held back; `None` cuts the connection.
 fn answer(head: &str, body: &[u8], state: &Mutex<State>) -> Option<(Duration, String)> {
+    if let Some(asked) = head.strip_prefix("GET /api/") {
+        return Some((Duration::ZERO, lock(state).tell(asked, head)));
+    }
     if !head.starts_with("POST /api/chat.postMessage ") {
         return Some((Duration::ZERO, ok(&json!({ "ok": false, "error": "unknown_method" }))));
     }
@@ -284,6 +296,28 @@ impl State {
             *left -= 1.0;
         }
         allowed
+    }
+
+    /// What is asked without changing anything. A channel that refuses because the bot is not in it is a private one.
+    fn tell(&self, asked: &str, head: &str) -> String {
+        let refused = |error: &str| ok(&json!({ "ok": false, "error": error }));
+        if header(head, "authorization") != Some(&format!("Bearer {TOKEN}")) {
+            return refused("invalid_auth");
+        }
+        let answer = match asked.split([' ', '?']).next() {
+            Some("auth.test") => json!({ "ok": true, "team": "Ours", "user": "streamgauge", "bot_id": "B0BOT" }),
+            Some("conversations.list") if !self.scopes.contains("channels:read") => return refused("missing_scope"),
+            Some("conversations.list") => {
+                let channel = |(place, (name, refusal)): (usize, (&String, &Option<&str>))| {
+                    json!({ "id": format!("C{place:010}"), "name": name.trim_start_matches('#'), "is_private": *refusal == Some("not_in_channel"),
+                        "is_member": refusal.is_none(), "is_archived": *refusal == Some("is_archived") })
+                };
+                let channels: Vec<_> = self.channels.iter().enumerate().map(channel).collect();
+                json!({ "ok": true, "channels": channels, "response_metadata": { "next_cursor": "" } })
+            }
+            _ => return refused("unknown_method"),
+        };
+        ok(&answer).replacen("\r\n", &format!("\r\nx-oauth-scopes: {}\r\n", self.scopes), 1)
     }
 
     /// Takes a message as Slack would, and says what Slack would answer.

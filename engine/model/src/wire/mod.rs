@@ -6,6 +6,7 @@ pub mod json;
 mod native;
 mod reading;
 mod respan;
+pub mod retold;
 
 use crate::call::CallLog;
 use std::borrow::Cow;

@@ -4,6 +4,8 @@ use super::super::access::Caller;
 use super::super::{App, Problem, audit, status};
 use super::frame::{Frame, Place};
 use super::html::{TABLE_END, escaped, link, table, time, time_of};
+use crate::config::Delivery;
+use crate::source::core::LOSES;
 use crate::suspensions::way_out;
 use axum::Extension;
 use axum::extract::State;
@@ -79,9 +81,15 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
 fn ledger(body: &mut String, status: &Value) {
     let lag = status["lag"].as_u64().unwrap_or_default();
     let lost = status["missed"].as_u64().unwrap_or_default();
+    let loses = status["delivery"] == Delivery::Core.name();
+    if loses {
+        let _ = write!(body, "<p class=dim>{}.</p>", escaped(LOSES));
+    }
     *body += match (status["balances"] == false, lost, lag) {
         (true, ..) => "<p class=bad>✗ The sums disagree: please report this.</p>",
+        (_, 1.., _) if loses => "<p class=bad>✗ Logs came faster than they are counted, and are lost.</p>",
         (_, 1.., _) => "<p class=bad>✗ Logs were gone from the stream before they were read: it is too small, or was emptied.</p>",
+        (_, 0, 0) if loses => "<p class=well>✓ Every log that reached the engine is counted.</p>",
         (_, 0, 0) => "<p class=well>✓ Every log that the stream has is counted.</p>",
         (_, 0, _) => "<p>The engine is behind the stream; what is shown is older by so many logs.</p>",
     };
