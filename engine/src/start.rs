@@ -221,10 +221,18 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             new_stream = Some(identity.created);
         }
     }
+    // Without a stream numbers are ours: one set of calls after another.
+    let source_id = match (&identity, delivery) {
+        (Some(identity), _) => format!("{}@{}", config.nats.stream, identity.created),
+        (None, Some(_)) => format!("core {}", config.nats.subjects.join(" ")),
+        (None, None) => String::new(),
+    };
+    let folder = config.store.path.join("index");
+    let writer = indexing::open(&folder, &source_id)?;
     if delivery == Some(Delivery::Core) {
-        // What came after the snapshot cannot be read again; what is journaled of it has happened all the same, behind these numbers.
+        // What came after the snapshot cannot be read again; what is journaled of it or can be found has happened all the same, behind these numbers.
         let journaled = journal.iter().map(|(position, _)| *position).max().unwrap_or(0);
-        machine.rebase(machine.position().max(journaled));
+        machine.rebase(machine.position().max(journaled).max(writer.reader().position()));
         warn!(subjects = %config.nats.subjects.join(", "), "{}", core::LOSES);
     }
     let position = machine.position();
@@ -252,7 +260,6 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         (Arc::new(Pulse::default()), Arc::new(Deliveries::default()), Arc::new(Notify::new()), Arc::new(Readiness::default()));
     pulse.committed.store(position, Ordering::Relaxed);
     pulse.position.store(position, Ordering::Relaxed);
-    let source_id = identity.as_ref().map(|identity| format!("{}@{}", config.nats.stream, identity.created)).unwrap_or_default();
     let (asking, asked) = reload::asking();
     let prices = Prices::new(&config.prices);
     let watching = Watching {
@@ -295,8 +302,6 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         (Payloads::Local(ring), _) => Refill::Ring(ring.clone()),
         (Payloads::Stream(_), None) => unreachable!("a stream is read over a connection"),
     };
-    let folder = config.store.path.join("index");
-    let writer = indexing::open(&folder, &source_id)?;
     let keep = Keep { age: span(config.index.retention), bytes: config.index.max_size.bytes() };
     let (indexer, tee, indexed) = indexing::indexer(folder, writer, refill, inspector.clone(), pulse.clone(), keep);
     let calls = Calls::new(indexed, payloads.clone(), store.clone(), &config.redact)?;
