@@ -12,6 +12,7 @@ use crate::outbox::now;
 use crate::redact::Redaction;
 use crate::source::payload::Payloads;
 use crate::store::Store;
+use crate::why::{About, Why, why};
 use futures_util::{StreamExt, stream};
 use index::{Bar, Cursor, Found, IndexError, Key, Order, Query, QueryError, Reader, Row, Run, Sample, Sums, SumsError, Times, UnknownProperty};
 use model::Timestamp;
@@ -176,6 +177,11 @@ impl Calls {
             Err(error) => Ok(Err(Unanswered::Sums(error))),
         })
         .await?
+    }
+
+    /// Why an alert fires, as far as its calls can tell.
+    pub async fn why(&self, about: About) -> Result<Why, Unanswered> {
+        self.look(move |reader| why(reader, &about)).await
     }
 
     /// What judges said of these calls of one environment, of each oldest first.

@@ -5,6 +5,7 @@ pub(crate) mod asking;
 mod backtest;
 mod calibrate;
 mod check;
+mod costs;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -20,6 +21,7 @@ mod sampling;
 mod span;
 mod status;
 mod test;
+mod why;
 
 use crate::config::Config;
 use crate::daemon::Crash;
@@ -85,6 +87,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Publish the calls of one environment again into another, as if they happened now: what would its rules say of them?
     Replay(replay::Replay),
+    /// What calls cost by user, model or anything else, beside the window before, and who runs hot.
+    Costs(costs::CostsOf),
+    /// Why an alert fires, as far as its calls can tell: what they have in common, which step broke first, whom it hits, what it cost.
+    Why(why::Why),
     /// What a model costs, and where that price comes from; without a model, the price table. Exit 1 when a model has no price.
     Prices(prices::Prices),
     /// Publish JSON lines to the subject, each acknowledged by the server.
@@ -137,6 +143,8 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
         Command::Doctor(args) => doctor::doctor(load(), args).await,
+        Command::Costs(args) => costs::costs(args, &load().map_err(said)?).await,
+        Command::Why(args) => why::why(args, &load().map_err(said)?).await,
         Command::Prices(prices) => prices::prices(&prices, &load().map_err(said)?),
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,

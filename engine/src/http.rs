@@ -8,6 +8,7 @@ mod adopt;
 mod alerts;
 mod audit;
 mod calls;
+mod costs;
 mod curve;
 pub(crate) mod explain;
 pub(crate) mod judges;
@@ -19,6 +20,7 @@ mod rules;
 mod runs;
 mod series;
 mod status;
+mod why;
 
 use crate::calls::Calls;
 use crate::config::{Delivery, May};
@@ -100,6 +102,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/rules/{name}", get(pages::rules::one)),
         (Method::POST, "/rules/reload", post(pages::rules::reload)),
         page("/evaluators", get(pages::evaluators::page)),
+        page("/costs", get(pages::costs::page)),
         page("/status", get(pages::status::page)),
         page("/sign-in", get(pages::sign_in::page)),
         (Method::POST, "/sign-in", post(pages::sign_in::sign_in)),
@@ -119,6 +122,8 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/api/v1/calls", get(calls::search)),
         page("/api/v1/calls/{sequence}", get(calls::one)),
         page("/api/v1/runs/{event_id}", get(runs::run)),
+        page("/api/v1/costs", get(costs::costs)),
+        page("/api/v1/alerts/{id}/why", get(why::why)),
         page("/api/v1/explain", get(explain::explain)),
         page("/api/v1/judges", get(judges::judges)),
         page("/api/v1/sampling", get(judges::sampling)),

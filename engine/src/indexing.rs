@@ -16,12 +16,12 @@ use crate::inspect::Inspector;
 use crate::source::local::Ring;
 use crate::source::{BATCH_MAX, Envelope, nats};
 use async_nats::jetstream::stream::Stream;
-use index::{Damage, IndexError, Reader, Row, Writer};
+use index::{Damage, Heavy, IndexError, Reader, Row, Text, Writer};
 use model::{Span, Timestamp};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -41,6 +41,10 @@ const RETAIN_EVERY: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(2);
 /// How often a rebuild says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(10);
+/// Whoever has more than one part in so many of an environment's cost is known to have: 0.4 %.
+const HEAVY: usize = 256;
+/// How far back that is known: of two days.
+const SPENDERS: Span = Span::from_secs(2 * 86_400);
 /// Damaged files that are discarded in one start. Each is a file less, so this is reached only where discarding does not help.
 const REPAIRS_MAX: usize = 64;
 
@@ -106,9 +110,16 @@ pub struct Indexed {
     /// Milliseconds since the epoch of the server's stamp of the last call that can be found.
     pub stamp: AtomicU64,
     damaged: Mutex<Option<Damage>>,
+    /// Who spends most.
+    heavy: Mutex<Heavy>,
 }
 
 impl Indexed {
+    /// Held for as long as it is looked at; the indexer waits meanwhile.
+    pub fn heavy(&self) -> MutexGuard<'_, Heavy> {
+        self.heavy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn reader(&self) -> Reader {
         self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -206,6 +217,7 @@ pub fn indexer(
         filling: AtomicBool::new(false),
         stamp: AtomicU64::new(0),
         damaged: Mutex::new(None),
+        heavy: Mutex::new(Heavy::new(HEAVY)),
     });
     let position = writer.reader().position();
     let indexer = Indexer {
@@ -233,6 +245,7 @@ pub fn indexer(
 impl Indexer {
     /// Runs until the daemon has ended; then what was taken is on disk.
     pub fn run(mut self, runtime: &Handle) {
+        self.hear_of_spenders();
         loop {
             self.beat();
             // First the goal, then the queue: what was brought before the goal was set is then in the queue, unless it found no room.
@@ -268,6 +281,17 @@ impl Indexer {
         info!(position = self.position, saved, "the index is closed; what it lacks is read from the stream at the next start");
     }
 
+    /// Who spent how much, from what is indexed already.
+    fn hear_of_spenders(&mut self) {
+        let reader = self.indexed.reader();
+        let Some(latest) = reader.latest() else { return };
+        match Heavy::of(&reader, Text::User, HEAVY, latest - SPENDERS) {
+            Ok(heavy) => *self.indexed.heavy() = heavy,
+            Err(IndexError::Damaged(damage)) => self.indexed.repair(damage),
+            Err(error) => warn!(problem = %error, "who spends most is known from now on only"),
+        }
+    }
+
     /// Takes what waits in the queue, as far as there is room; the oldest go first, for they are nearest to what is read again anyway.
     fn look(&mut self) {
         loop {
@@ -287,9 +311,15 @@ impl Indexer {
 
     fn take(&mut self, rows: Vec<Row>, position: u64, stamp: Timestamp) {
         let Some(writer) = &mut self.writer else { return };
+        let mut heavy = self.indexed.heavy();
         for row in rows {
-            writer.add(row);
+            // What it has already was heard of before.
+            if writer.is_new(&row) {
+                heavy.add(&row);
+                writer.add(row);
+            }
         }
+        drop(heavy);
         (self.position, self.stamp, self.dirty) = (self.position.max(position), self.stamp.max(stamp), true);
         if self.committed.elapsed() >= COMMIT_EVERY {
             self.commit();
@@ -359,6 +389,8 @@ impl Indexer {
                 self.position = writer.reader().position();
                 *self.indexed.reader.write().unwrap_or_else(PoisonError::into_inner) = writer.reader();
                 self.writer = Some(writer);
+                // Without those that are read again.
+                self.hear_of_spenders();
             }
             // Searches go on with what the old reader has; the next start tries again.
             Err(fault) => {

@@ -42,3 +42,4 @@ pub mod store;
 pub mod suspensions;
 pub mod timing;
 pub mod web;
+pub mod why;

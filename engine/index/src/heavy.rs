@@ -214,6 +214,11 @@ impl Heavy {
         hours.entry(hour).or_default().add(self.k, cut(label), cost);
     }
 
+    /// Those that calls with a cost came from.
+    pub fn environments(&self) -> impl Iterator<Item = &str> {
+        self.environments.keys().map(String::as_str)
+    }
+
     /// Calls with a cost that are in no cell: their hour was over when they came, or there are too many environments.
     pub fn untracked(&self) -> u64 {
         self.untracked

@@ -146,12 +146,17 @@ impl Writer {
     /// False, and nothing happens, when its sequence is at or below one that was taken before: the stream
     /// may be read again from anywhere.
     pub fn add(&mut self, row: Row) -> bool {
-        if row.sequence <= self.last {
+        if !self.is_new(&row) {
             return false;
         }
         self.last = row.sequence;
         self.pending.push(row);
         true
+    }
+
+    /// Whether [`Writer::add`] would take it.
+    pub fn is_new(&self, row: &Row) -> bool {
+        row.sequence > self.last
     }
 
     /// Shows what was added. Everything up to `position` has now been seen, calls or not; one below the last row added is taken for that row's.

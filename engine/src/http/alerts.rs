@@ -4,6 +4,7 @@ use super::{App, Problem};
 use crate::message;
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use machine::{Notification, State as Phase};
 use model::Labels;
 use serde_json::{Value, json};
@@ -48,6 +49,18 @@ pub(super) async fn active(app: &App) -> Result<Vec<Active>, Problem> {
         (alert.phase == Phase::Pending, std::cmp::Reverse((alert.told.severity, alert.told.fired)), alert.told.alert_id.clone())
     });
     Ok(active)
+}
+
+/// An alert as it would be told now, or as it was told last.
+pub(super) async fn told(app: &App, id: &str) -> Result<Notification, Problem> {
+    if let Some(active) = active(app).await?.into_iter().find(|alert| alert.told.alert_id == id) {
+        return Ok(active.told);
+    }
+    let asked = id.to_owned();
+    app.store.ask(move |db| db.alert(&asked)).await?.ok_or_else(|| {
+        let hint = "it may be older than store.retention; GET /api/v1/alerts lists those that are pending or firing";
+        Problem::new(StatusCode::NOT_FOUND, format!("there is no alert {id}"), hint)
+    })
 }
 
 async fn read(app: &App, most: usize) -> Result<(Vec<Value>, Vec<(String, Notification)>), Problem> {

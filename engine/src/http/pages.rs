@@ -5,6 +5,7 @@
 
 pub(super) mod alert;
 mod card;
+pub(super) mod costs;
 pub(super) mod evaluators;
 pub(super) mod frame;
 mod html;

@@ -10,8 +10,9 @@ use axum::response::{Html, IntoResponse};
 use std::time::Duration;
 
 /// The pages that stand by themselves, in the order of the navigation.
-const PAGES: [(Place, &str, &str); 4] = [
+const PAGES: [(Place, &str, &str); 5] = [
     (Place::Overview, "/", "Overview"),
+    (Place::Costs, "/costs", "Users and costs"),
     (Place::Rules, "/rules", "Rules"),
     (Place::Evaluators, "/evaluators", "Evaluators"),
     (Place::Status, "/status", "Status"),
@@ -21,6 +22,7 @@ const PAGES: [(Place, &str, &str); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Place {
     Overview,
+    Costs,
     Rules,
     Evaluators,
     Status,

@@ -1,0 +1,284 @@
+//! Why an alert fires, as far as its calls can tell: what they have in common, which earlier step of their runs broke, whom it hits, and what it cost.
+//!
+//! The machine decided from sums; here the calls themselves are looked at, those since it began beside those of the time before. It is read from the
+//! index when somebody asks, and decides nothing. Where the index cannot tell which calls are bad (a judge's estimate, a volume, a whole run) there is
+//! no answer, rather than a guess. Deliberately absent: the method, which is the crate `cause`.
+
+use crate::runs::step_name;
+use cause::{Across, Along, Cell, Period, Step};
+use index::{IndexError, Key, Query, Reader, Row, Text, Times, term};
+use machine::Notification;
+use model::plan::{Filter, Plan, SignalRef, Statistic};
+use model::{Measure, MeasureRef, Signal, Span, Timestamp};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Calls that are looked at of each period; of more, a sample in which runs stay whole. Some 25 MB while it is computed.
+const CALLS_MAX: usize = 40_000;
+/// The time before that says what is usual: at least an hour, and at most a day.
+const BEFORE: std::ops::RangeInclusive<Span> = Span::from_secs(3600)..=Span::from_secs(86_400);
+/// Properties whose values may be causes, those that most calls have.
+const PROPERTIES_MAX: usize = 16;
+/// A property with more values than this share of the calls names single calls, and no cause.
+const DISTINCT_SHARE_MAX: f64 = 0.3;
+/// Users that are named.
+const USERS_MAX: usize = 10;
+
+/// Texts of calls whose values may be causes.
+const DIMENSIONS: [Text; 9] =
+    [Text::Provider, Text::Model, Text::ServedProvider, Text::ServedModel, Text::Stage, Text::Service, Text::Prompt, Text::PromptVersion, Text::User];
+
+/// Which calls of the index an alert is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct About {
+    pub environment: String,
+    /// Those of its group that its rule sees, good and bad.
+    pub calls: String,
+    /// Those of them that are bad.
+    pub bad: String,
+    /// A bad call's own part of that.
+    is_bad: String,
+    pub since: Timestamp,
+    pub until: Timestamp,
+}
+
+/// What its calls tell of an alert. Counts are exact; what `across` and `along` say may be from a sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct Why {
+    /// The queries that find its calls, and the bad ones of them.
+    pub calls_query: String,
+    pub bad_query: String,
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub calls: u64,
+    pub bad: u64,
+    /// Runs and users with a bad call; `None` where there are too many to count.
+    pub runs: Option<u64>,
+    pub users: Option<u64>,
+    /// What the bad calls cost.
+    pub cost_usd: f64,
+    /// The users with the most bad calls, with how many.
+    pub top_users: Vec<(String, u64)>,
+    /// In words, the most likely cause first; none where the evidence is weak.
+    pub lines: Vec<String>,
+    pub across: Option<Across>,
+    pub along: Option<Along>,
+}
+
+/// A key of rules as the index has it.
+fn key(key: &model::Key) -> Option<Key> {
+    match key {
+        model::Key::Property(name) => Some(Key::property(name)),
+        key => Key::parse(&key.to_string()).filter(|known| !matches!(known, Key::Property(_))),
+    }
+}
+
+fn term_of(own: &model::Key, values: &[String]) -> Option<String> {
+    term(&key(own)?, values)
+}
+
+fn filtered(filter: &Filter) -> impl Iterator<Item = String> {
+    filter.0.iter().filter_map(|(key, values)| term_of(key, values))
+}
+
+impl About {
+    /// `None` where calls of the index cannot tell: the rule is gone, or what it watches is no property of single calls.
+    pub fn of(told: &Notification, plan: &Plan, until: Timestamp) -> Option<Self> {
+        let rule = plan.rules.iter().find(|rule| rule.name == told.rule)?;
+        let drifted = |observed: &&machine::Observed| observed.observation.drifted.is_some() || observed.observation.drift.is_some();
+        let observed = told.observed.iter().find(drifted).or(told.observed.first())?;
+        let watch = rule.watches.iter().find(|watch| watch.name == observed.watch)?;
+        let is_bad = match &watch.statistic {
+            Statistic::Rate(SignalRef::BuiltIn(signal)) | Statistic::Count(SignalRef::BuiltIn(signal)) => format!("signal:{}", signal.name()),
+            Statistic::Rate(SignalRef::User(name, _)) | Statistic::Count(SignalRef::User(name, _)) => format!("signal:{name}"),
+            Statistic::Quantile(MeasureRef::BuiltIn(measure), _) => {
+                let beyond = observed.observation.drift?.beyond?;
+                beyond_limit(*measure, beyond)?
+            }
+            _ => return None,
+        };
+        let group = rule.group_by.iter().zip(&told.group).filter_map(|(key, (_, label))| term_of(key, std::slice::from_ref(label)));
+        let environment = in_environment(&told.environment)?;
+        let terms: BTreeSet<String> = group.chain(filtered(&plan.groupings[watch.grouping].filter)).collect();
+        let calls = std::iter::once(environment).chain(terms).collect::<Vec<_>>().join(" ");
+        let since = observed.observation.drift.map_or(told.began, |drift| drift.since.min(told.began));
+        Some(Self { environment: told.environment.clone(), bad: format!("{calls} {is_bad}"), calls, is_bad, since, until })
+    }
+
+    fn times(&self) -> Times {
+        Times { from: Some(self.since), until: Some(self.until) }
+    }
+
+    /// The time before.
+    fn before(&self) -> Times {
+        let long = self.until.since(self.since).clamp(*BEFORE.start(), *BEFORE.end());
+        Times { from: Some(self.since - long), until: Some(self.since) }
+    }
+}
+
+fn in_environment(environment: &str) -> Option<String> {
+    term(&Key::Text(Text::Environment), &[environment])
+}
+
+/// A value above what is usual, in the unit of the measure.
+fn beyond_limit(measure: Measure, beyond: f64) -> Option<String> {
+    let whole = beyond.max(0.0).floor();
+    Some(match measure {
+        Measure::LatencyMs => format!("latency_ms>{whole}"),
+        Measure::TtftMs => format!("ttft_ms>{whole}"),
+        Measure::InputTokens => format!("input_tokens>{whole}"),
+        Measure::OutputTokens => format!("output_tokens>{whole}"),
+        Measure::Attempts => format!("attempts>{whole}"),
+        Measure::CostUsd => format!("cost_usd>{beyond:.9}"),
+    })
+}
+
+/// What the calls that `about` is about tell. Some tenths of a second.
+///
+/// # Errors
+/// When a file of the index is damaged or cannot be read.
+pub fn why(reader: &Reader, about: &About) -> Result<Why, IndexError> {
+    let read = |text: &str| Query::parse(text, about.until).unwrap_or_default();
+    let (calls, bad) = (read(&about.calls), read(&about.bad));
+    let sums = |query: &Query, by: Text| match reader.sums(query, about.times(), &[Key::Text(by)], USERS_MAX + 1) {
+        Ok(sums) => Ok(sums),
+        Err(index::SumsError::Index(error)) => Err(error),
+        Err(index::SumsError::Key(_) | index::SumsError::Keys(_)) => unreachable!("one text is a key"),
+    };
+    let all = sums(&calls, Text::Environment)?;
+    let hit = sums(&bad, Text::User)?;
+    let mut top_users: Vec<(String, u64)> = hit.groups.iter().map(|sum| (sum.labels[0].clone(), sum.totals.calls)).collect();
+    top_users.retain(|(user, _)| !user.is_empty());
+    top_users.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    top_users.truncate(USERS_MAX);
+    // Whole runs, so that other steps of them can be looked at; the alert's own calls are among them.
+    let whole = read(&in_environment(&about.environment).unwrap_or_default());
+    let is_bad = read(&about.is_bad);
+    let periods = [(Period::Now, about.times()), (Period::Reference, about.before())];
+    let mut samples = Vec::new();
+    for (period, times) in periods {
+        samples.push((period, reader.sample(&whole, times, CALLS_MAX)?));
+    }
+    let seen = Seen { calls: &calls, is_bad: &is_bad };
+    let across = seen.across(&samples);
+    let along = seen.along(&samples, across.as_ref());
+    let step = along.as_ref().and_then(|along| along.cause.as_ref()).map(|cause| cause.line());
+    let mut lines: Vec<String> = across.as_ref().and_then(|across| across.cause.as_ref()).map(cause::Cause::lines).unwrap_or_default();
+    lines.extend(step);
+    Ok(Why {
+        calls_query: about.calls.clone(),
+        bad_query: about.bad.clone(),
+        since: about.since,
+        until: about.until,
+        calls: all.total.calls,
+        bad: hit.total.calls,
+        runs: hit.runs,
+        users: hit.users,
+        cost_usd: hit.total.cost_nanos as f64 / 1e9,
+        top_users,
+        lines,
+        across,
+        along,
+    })
+}
+
+/// Which calls the alert is about, and which of them are bad.
+struct Seen<'q> {
+    calls: &'q Query,
+    is_bad: &'q Query,
+}
+
+type Samples = [(Period, index::Sample)];
+
+impl Seen<'_> {
+    fn is_bad(&self, row: &Row) -> bool {
+        self.is_bad.matches(row)
+    }
+
+    /// What bad calls have in common. `None` where there is nothing to compare.
+    fn across(&self, samples: &Samples) -> Option<Across> {
+        let own = |sample: &index::Sample| sample.rows.iter().filter(|row| self.calls.matches(row)).count();
+        if samples.iter().any(|(_, sample)| own(sample) == 0) {
+            return None;
+        }
+        let properties = self.properties(samples);
+        let names = DIMENSIONS.iter().map(|text| text.name()).chain(properties.iter().map(String::as_str));
+        let mut calls = cause::Calls::new(names).ok()?;
+        for (period, sample) in samples {
+            for row in sample.rows.iter().filter(|row| self.calls.matches(row)) {
+                let labels: Vec<&str> = labels(row, &properties).collect();
+                let cell = Cell { weight: sample.weight as f64, ..Cell::call(self.is_bad(row)) };
+                calls.add(*period, &labels, cell).ok()?;
+            }
+        }
+        Some(cause::across(&calls))
+    }
+
+    /// Names of the properties that may be causes.
+    fn properties(&self, samples: &Samples) -> Vec<String> {
+        let mut values: BTreeMap<&str, (u64, BTreeSet<&str>)> = BTreeMap::new();
+        for row in samples.iter().flat_map(|(_, sample)| &sample.rows).filter(|row| self.calls.matches(row)) {
+            for (name, value) in row.properties() {
+                let (calls, seen) = values.entry(name).or_default();
+                *calls += 1;
+                seen.insert(value);
+            }
+        }
+        // What takes the name of a text is that text's business.
+        values.retain(|name, (calls, seen)| {
+            seen.len() > 1 && (seen.len() as f64) < DISTINCT_SHARE_MAX * *calls as f64 && matches!(Key::parse(name), Some(Key::Property(_)))
+        });
+        let mut names: Vec<(u64, &str)> = values.into_iter().map(|(name, (calls, _))| (calls, name)).collect();
+        names.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        names.into_iter().take(PROPERTIES_MAX).map(|(_, name)| name.to_owned()).collect()
+    }
+
+    /// Which earlier step of the affected runs broke. `None` where calls are in no runs.
+    fn along(&self, samples: &Samples, across: Option<&Across>) -> Option<Along> {
+        let mut runs = cause::Runs::new();
+        let common: &[cause::Label] = across.and_then(|across| across.cause.as_ref()).map_or(&[], |cause| &cause.labels);
+        let mut any = false;
+        for (period, sample) in samples {
+            let mut of_run: HashMap<&str, Vec<&Row>> = HashMap::new();
+            for row in sample.rows.iter().filter(|row| !row.text(Text::EventId).is_empty()) {
+                of_run.entry(row.text(Text::EventId)).or_default().push(row);
+            }
+            let mut ordered: Vec<(&str, Vec<&Row>)> = of_run.into_iter().filter(|(_, rows)| rows.len() > 1).collect();
+            ordered.sort_by_key(|(event_id, _)| *event_id);
+            for (_, mut rows) in ordered {
+                rows.sort_by_key(|row| (row.time, row.sequence));
+                let mut own = rows.iter().enumerate().filter(|(_, row)| self.calls.matches(row)).map(|(at, row)| (at, self.is_bad(row)));
+                let first = own.clone().next();
+                // The alert's own step is the bad one, else the first.
+                let Some((alerted, affected)) = own.find(|(_, bad)| *bad).or(first) else { continue };
+                let shares = !common.is_empty() && common.iter().all(|label| value(rows[alerted], &label.dimension) == label.value);
+                let bad: Vec<Vec<&str>> = rows.iter().map(|row| wrong(row)).collect();
+                let by: Vec<String> = rows.iter().map(|row| by(row)).collect();
+                let step = |at: usize| Step { name: step_name(rows[at]), by: &by[at], bad: &bad[at] };
+                let steps: Vec<Step<'_>> = (0..rows.len()).map(step).collect();
+                let run = cause::Run { affected, weight: sample.weight as f64, stratum: u8::from(shares), steps: &steps, alerted };
+                runs.add(*period, &run).ok()?;
+                any = true;
+            }
+        }
+        any.then(|| cause::along(&runs, across))
+    }
+}
+
+fn labels<'r>(row: &'r Row, properties: &'r [String]) -> impl Iterator<Item = &'r str> {
+    DIMENSIONS.iter().map(|text| row.text(*text)).chain(properties.iter().map(|name| row.property(name).unwrap_or("")))
+}
+
+fn value<'r>(row: &'r Row, dimension: &str) -> &'r str {
+    DIMENSIONS.iter().find(|text| text.name() == dimension).map_or_else(|| row.property(dimension).unwrap_or(""), |text| row.text(*text))
+}
+
+fn by(row: &Row) -> String {
+    [row.text(Text::ServedProvider), row.text(Text::ServedModel)].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// How a step was bad. What was made good on the way is no cause of what came after.
+fn wrong(row: &Row) -> Vec<&str> {
+    let made_good = [Signal::Retry, Signal::FencedJson];
+    row.signals().filter(|name| Signal::parse(name).is_none_or(|signal| !made_good.contains(&signal))).collect()
+}
