@@ -198,6 +198,7 @@ async fn what_is_wrong_with_slack_and_judges_is_said_with_the_way_out() {
     let away = of(&set(&format!("judges.{JUDGE}.endpoint"), "http://127.0.0.1:1/v1"), &judged).await;
     assert!(away.starts_with("failed: http://127.0.0.1:1/v1: cannot connect"), "{away}");
 
+    slack.scopes("chat:write,channels:read,groups:read");
     slack.refusing("#llm-test", "not_in_channel");
     assert!(sees("slack #llm-test").await.starts_with("failed: the bot is not a member (environments.test); invite the bot"));
     slack.refusing("#llm-test", "is_archived");

@@ -1,4 +1,4 @@
-//! What both counterparts read: HTTP requests, one after another on a connection.
+//! What the counterpart of judges' endpoints reads: HTTP requests, one after another on a connection.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
