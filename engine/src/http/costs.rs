@@ -119,7 +119,7 @@ async fn hot(app: &App, window: Span, until: Timestamp) -> Result<Vec<Hot>, Prob
         for environment in heavy.environments() {
             all.extend(heavy.hot(environment, from, until, HOT_FACTOR).into_iter().map(|hot| (environment.to_owned(), hot)));
         }
-        all.sort_by(|a, b| b.1.now.at_most.cmp(&a.1.now.at_most));
+        all.sort_by_key(|(_, hot): &(String, index::Hot)| std::cmp::Reverse(hot.now.at_most));
         all.truncate(HOT_MAX);
         all
     };

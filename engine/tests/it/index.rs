@@ -94,7 +94,7 @@ async fn a_call_is_found_within_two_seconds_and_its_run_shows_where_it_broke() {
     let published = Instant::now();
     let total = |answer: &Value| answer["total"].as_u64() == Some(logs);
     until("every call to be found", Duration::from_secs(2), || search(&engine, ""), total).await;
-    println!("found {:?} after the server had them", published.elapsed());
+    eprintln!("found {:?} after the server had them", published.elapsed());
 
     for (query, calls) in [
         ("run:evt-1 env:production stage:extraction signal:invalid_json latency>200ms tenant:acme model:gpt-4o-mini*", 1),

@@ -26,3 +26,4 @@ mod replay;
 mod serving;
 mod slack;
 mod standing;
+mod why;

@@ -86,7 +86,9 @@ impl Slack {
 
     pub async fn start_on(listen: SocketAddr, channels: &[&str]) -> Self {
         let channels = channels.iter().map(ToString::to_string).collect();
-        let workspace = Workspace::start(Settings { listen, channels, bot_token: TOKEN.to_owned(), scopes: split(SCOPES), ..Settings::default() }).await.expect("the port is free");
+        let workspace = Workspace::start(Settings { listen, channels, bot_token: TOKEN.to_owned(), scopes: split(SCOPES), ..Settings::default() })
+            .await
+            .expect("the port is free");
         Self { url: workspace.api_url(), workspace }
     }
 
