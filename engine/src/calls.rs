@@ -19,12 +19,14 @@ use model::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Searches at once. Each may read the whole index; the next ones wait.
 const SEARCHES_MAX: usize = 3;
 /// Verdicts that one `verdict:` term is about, the newest: days of what judges are asked, and 8 MB.
 const VERDICTS_MAX: usize = 1_000_000;
+/// Exports at once: each reads payloads for as long as somebody takes them; further ones are refused.
+const EXPORTS_MAX: usize = 2;
 /// Payloads that are read at once.
 const READING_MAX: usize = 16;
 
@@ -36,6 +38,7 @@ pub struct Calls {
     store: Store,
     redaction: Arc<Redaction>,
     searches: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
 }
 
 /// Why a question about calls has no answer.
@@ -102,7 +105,8 @@ impl Calls {
     pub fn new(indexed: Arc<Indexed>, payloads: Payloads, store: Store, redact: &RedactConfig) -> Result<Self, Fault> {
         let redaction = Redaction::new(&redact.patterns)
             .map_err(|error| Fault::new(format!("a pattern of redact.patterns cannot be read: {error}"), "write it in single quotes"))?;
-        Ok(Self { indexed, payloads, store, redaction: Arc::new(redaction), searches: Arc::new(Semaphore::new(SEARCHES_MAX)) })
+        let (searches, exports) = (Arc::new(Semaphore::new(SEARCHES_MAX)), Arc::new(Semaphore::new(EXPORTS_MAX)));
+        Ok(Self { indexed, payloads, store, redaction: Arc::new(redaction), searches, exports })
     }
 
     /// A query with the verdicts that it asks for.
@@ -188,6 +192,21 @@ impl Calls {
     pub async fn verdicts(&self, environment: &str, sequences: Vec<u64>) -> Result<Vec<Vec<Said>>, Unanswered> {
         let environment = environment.to_owned();
         Ok(self.store.ask(move |db| sequences.into_iter().map(|sequence| db.verdicts_on(&environment, sequence)).collect()).await?)
+    }
+
+    /// Leave to export, for as long as it is kept. `None`: enough others do.
+    pub fn exporting(&self) -> Option<OwnedSemaphorePermit> {
+        self.exports.clone().try_acquire_owned().ok()
+    }
+
+    /// What is taken out of whatever people are shown, by name.
+    pub fn redacted(&self) -> Vec<String> {
+        self.redaction.names()
+    }
+
+    /// Takes it out.
+    pub fn redact(&self, value: &mut Value) {
+        self.redaction.payload(value);
     }
 
     /// What people may see of a call's payload.

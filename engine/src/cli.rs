@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod explain;
+mod export;
 mod judge;
 mod prices;
 mod pricing;
@@ -18,9 +19,12 @@ mod replay;
 mod rules;
 mod run;
 mod sampling;
+mod search;
 mod span;
 mod status;
+mod terminal;
 mod test;
+mod trace;
 mod why;
 
 use crate::config::Config;
@@ -68,6 +72,12 @@ enum Command {
     Test(test::Test),
     /// Ask the running engine where it is, where every log went, and how each rule stands.
     Status(status::Status),
+    /// Find calls: ask the running engine's index by what they are, how they ended and what they cost.
+    Search(search::Search),
+    /// Show a run call by call, with times, errors and verdicts, and where it began to go wrong.
+    Trace(trace::Trace),
+    /// Calls that a query finds as a dataset: payloads and verdicts, or lines for fine-tuning, with a manifest.
+    Export(Box<export::Export>),
     /// Ask the running engine why a rule fires for a group, or does not.
     Explain(explain::Explain),
     /// List the rules, shipped and your own: what each says, and how well it is in the running engine.
@@ -136,9 +146,12 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,
         Command::Evaluate(evaluate) => evaluate::evaluate(*evaluate, &load().map_err(said)?).await,
+        Command::Export(export) => export::export(*export, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
         Command::Judge(judge) => judge::judge(judge, &load().map_err(said)?).await,
         Command::Sampling(sampling) => sampling::sampling(sampling, &load().map_err(said)?).await,
+        Command::Search(search) => search::search(search, &load().map_err(said)?).await,
+        Command::Trace(trace) => trace::trace(trace, &load().map_err(said)?).await,
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,

@@ -11,6 +11,7 @@ mod calls;
 mod costs;
 mod curve;
 pub(crate) mod explain;
+mod export;
 pub(crate) mod judges;
 mod metrics;
 pub mod openapi;
@@ -122,6 +123,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/api/v1/calls", get(calls::search)),
         page("/api/v1/calls/{sequence}", get(calls::one)),
         page("/api/v1/runs/{event_id}", get(runs::run)),
+        page("/api/v1/export", get(export::export)),
         page("/api/v1/costs", get(costs::costs)),
         page("/api/v1/alerts/{id}/why", get(why::why)),
         page("/api/v1/explain", get(explain::explain)),

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod durations;
 pub mod error;
 pub mod evaluation;
+pub mod exporting;
 pub mod http;
 pub mod indexing;
 pub mod inspect;

@@ -58,6 +58,22 @@ impl Redaction {
         patterns.iter().map(pattern).collect::<Result<_, _>>().map(Self)
     }
 
+    /// `email`, `phone`, `card`; `own-1`, … for a user's own, whose texts may say what they hide.
+    pub fn names(&self) -> Vec<String> {
+        let name = |pattern: &Pattern| match pattern.shown {
+            "[redacted]" => None,
+            shown => Some(shown.trim_matches(['[', ']']).to_owned()),
+        };
+        let mut own = 0;
+        let named = |pattern: &Pattern| {
+            name(pattern).unwrap_or_else(|| {
+                own += 1;
+                format!("own-{own}")
+            })
+        };
+        self.0.iter().map(named).collect()
+    }
+
     /// `request` without what the patterns find between its fences.
     pub fn of(&self, mut request: Request, nonce: &Nonce) -> Request {
         if !self.0.is_empty() {
@@ -148,6 +164,8 @@ mod tests {
     fn a_users_own_pattern_counts() {
         check(&[r"KD-\d+"], "customer KD-4711", "customer [redacted]");
         assert!(Redaction::new(&["(".to_owned()]).is_err());
+        let patterns = ["email", "a+", "card", "b+"].map(str::to_owned);
+        assert_eq!(Redaction::new(&patterns).expect("they compile").names(), ["email", "own-1", "card", "own-2"]);
     }
 
     #[test]

@@ -6,11 +6,18 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// An engine that reads hours of slices for an answer takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Until the first line of an answer of many, and between them: the engine may look through all that it knows before it begins.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// Status line and headers are some hundred bytes.
+const HEAD_MAX: u64 = 64 * 1024;
+/// A payload is at most 8 MiB, and a byte of it at most six of JSON.
+const LINE_MAX: u64 = 64 << 20;
 
 /// A GET; the answer must be 200.
 pub(super) async fn get<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, Fault> {
@@ -29,25 +36,84 @@ pub(crate) async fn answer(config: &Config, path: &str) -> Result<(u16, String),
     answer.map_err(|error| Fault::plain(format!("no engine answers at {address}: {error}")))
 }
 
+/// Lines of an answer that come as somebody takes them.
+pub(super) struct Lines {
+    stream: BufReader<TcpStream>,
+    address: SocketAddr,
+}
+
+/// A GET whose answer is lines; it must be 200.
+pub(super) async fn lines(config: &Config, path: &str) -> Result<Lines, Fault> {
+    let address = reachable(config.http.listen);
+    let token = token(config);
+    let open = async {
+        let mut stream = BufReader::new(request(address, "GET", path, token.as_ref()).await?);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let read = (&mut stream).take(HEAD_MAX).read_line(&mut head).await?;
+            if read == 0 || head.len() as u64 > HEAD_MAX {
+                return Err(std::io::Error::other("that was no HTTP"));
+            }
+        }
+        let mut body = String::new();
+        if status_of(&head)? != 200 {
+            stream.read_to_string(&mut body).await?;
+        }
+        Ok((status_of(&head)?, body, stream))
+    };
+    let opened = tokio::time::timeout(LONG_PATIENCE, open).await.map_err(|_| silent(address, LONG_PATIENCE))?;
+    let (status, body, stream) = opened.map_err(|error| absent(address, &error))?;
+    if status != 200 {
+        return Err(refusal(address, status, &body));
+    }
+    Ok(Lines { stream, address })
+}
+
+impl Lines {
+    /// Without its end; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        let mut line = Vec::new();
+        let read = async { (&mut self.stream).take(LINE_MAX).read_until(b'\n', &mut line).await };
+        let read = tokio::time::timeout(LONG_PATIENCE, read).await.map_err(|_| silent(self.address, LONG_PATIENCE))?;
+        read.map_err(|error| Fault::plain(format!("the connection to the engine at {} broke: {error}", self.address)))?;
+        // A line without an end is one that was cut off.
+        Ok((line.pop() == Some(b'\n')).then_some(line))
+    }
+}
+
 async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str) -> Result<T, Fault> {
     let address = reachable(config.http.listen);
     let token = token(config);
     let (status, body) = tokio::time::timeout(PATIENCE, exchange(address, method, path, token.as_ref()))
         .await
-        .map_err(|_| Fault::new(format!("the engine at {address} gave no answer within {} s", PATIENCE.as_secs()), "is it busy? see its log"))?
-        .map_err(|error| {
-            Fault::new(
-                format!("no engine answers at {address}: {error}"),
-                "start one with `streamgauge run`, or name its address with --set http.listen=HOST:PORT",
-            )
-        })?;
-    let strange = || Fault::new(format!("what answers at {address} is no streamgauge of this version (HTTP {status})"), "see http.listen");
+        .map_err(|_| silent(address, PATIENCE))?
+        .map_err(|error| absent(address, &error))?;
     if status == 200 {
-        return serde_json::from_str(&body).map_err(|_| strange());
+        return serde_json::from_str(&body).map_err(|_| strange(address, status));
     }
-    let problem: Value = serde_json::from_str(&body).map_err(|_| strange())?;
+    Err(refusal(address, status, &body))
+}
+
+fn silent(address: SocketAddr, patience: Duration) -> Fault {
+    Fault::new(format!("the engine at {address} gave no answer within {} s", patience.as_secs()), "is it busy? see its log")
+}
+
+fn absent(address: SocketAddr, error: &std::io::Error) -> Fault {
+    Fault::new(
+        format!("no engine answers at {address}: {error}"),
+        "start one with `streamgauge run`, or name its address with --set http.listen=HOST:PORT",
+    )
+}
+
+fn strange(address: SocketAddr, status: u16) -> Fault {
+    Fault::new(format!("what answers at {address} is no streamgauge of this version (HTTP {status})"), "see http.listen")
+}
+
+/// What the engine says instead of an answer.
+fn refusal(address: SocketAddr, status: u16, body: &str) -> Fault {
+    let Ok(problem) = serde_json::from_str::<Value>(body) else { return strange(address, status) };
     let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-    Err(Fault::new(text("detail"), text("hint")))
+    Fault::new(text("detail"), text("hint"))
 }
 
 /// Who to ask as: STREAMGAUGE_TOKEN, or the token of the configuration that may most, of those that can be read here.
@@ -70,14 +136,21 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 /// One exchange in HTTP/1.0, whose answers end with their connection and come in one piece.
 async fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let signed = token.map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
-    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{signed}Content-Length: 0\r\n\r\n").as_bytes()).await?;
+    let mut stream = request(address, method, path, token).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
-    let broken = || std::io::Error::other("that was no HTTP");
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(broken)?;
-    Ok((status, body.to_owned()))
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("that was no HTTP"))?;
+    Ok((status_of(head)?, body.to_owned()))
+}
+
+async fn request(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    let signed = token.map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{signed}Content-Length: 0\r\n\r\n").as_bytes()).await?;
+    Ok(stream)
+}
+
+fn status_of(head: &str) -> std::io::Result<u16> {
+    head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| std::io::Error::other("that was no HTTP"))
 }

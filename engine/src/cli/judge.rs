@@ -2,6 +2,7 @@
 //! `calibrate.rs`.
 
 use super::calibrate::{self, Calibrate};
+use super::terminal::printable;
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
@@ -183,11 +184,6 @@ async fn from_stream(config: &Config, sequence: u64) -> Result<bytes::Bytes, Fau
     payload.ok_or_else(|| {
         Fault::new(format!("the stream holds no sequence {sequence}"), "it may be gone; `streamgauge status` says where the stream is")
     })
-}
-
-/// What a model wrote must not steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() && !matches!(char, '\n' | '\t') { '\u{fffd}' } else { char }).collect()
 }
 
 /// An amount, as far as it is known.

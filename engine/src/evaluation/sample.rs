@@ -90,7 +90,7 @@ fn too_many(path: &Path) -> Fault {
 }
 
 /// As good as random, by the seed and the line alone.
-fn draw(seed: u64, line: u64) -> u64 {
+pub(crate) fn draw(seed: u64, line: u64) -> u64 {
     model::verdict::draw_of_run(&format!("{:016x}", fingerprint(&[&seed.to_string(), &line.to_string()])))
 }
 

@@ -1,4 +1,4 @@
-//! `GET /api/v1/audit`: who changed what, and when; and the noting of it.
+//! `GET /api/v1/audit`: who changed what or took out how much, and when; and the noting of it.
 //!
 //! A change is noted before it is made, as `asked`, and again with what came of it: there is none without a trace, even when the engine is killed in
 //! the middle.
@@ -32,6 +32,18 @@ pub(super) async fn noted<T>(
     act: impl Future<Output = Result<T, Problem>>,
     outcome: impl FnOnce(&T) -> String,
 ) -> Result<T, Problem> {
+    let id = begun(app, caller, action, subject).await?;
+    let came = act.await;
+    let said = match &came {
+        Ok(done) => outcome(done),
+        Err(problem) => format!("refused: {}", problem.detail),
+    };
+    ended(app, id, said).await?;
+    came
+}
+
+/// Notes that somebody begins to do something; what comes of it is for [`ended`].
+pub(super) async fn begun(app: &App, caller: &Caller, action: &'static str, subject: &str) -> Result<i64, Problem> {
     let entry = Audited {
         at: now(),
         who: caller.name.clone(),
@@ -41,12 +53,9 @@ pub(super) async fn noted<T>(
         outcome: "asked".to_owned(),
     };
     tracing::info!(who = %entry.who, way = entry.way.name(), action, subject, "asked");
-    let id = app.store.ask(move |db| db.audit(&entry)).await?;
-    let came = act.await;
-    let said = match &came {
-        Ok(done) => outcome(done),
-        Err(problem) => format!("refused: {}", problem.detail),
-    };
-    app.store.ask(move |db| db.audit_outcome(id, &said)).await?;
-    came
+    Ok(app.store.ask(move |db| db.audit(&entry)).await?)
+}
+
+pub(super) async fn ended(app: &App, id: i64, said: String) -> Result<(), Problem> {
+    Ok(app.store.ask(move |db| db.audit_outcome(id, &said)).await?)
 }

@@ -42,7 +42,7 @@ pub struct Audited {
     /// The name of a token, of a proxy's user, or `anyone` where nobody is asked.
     pub who: String,
     pub way: Way,
-    /// `adopt`, `reload`, `sign_in`.
+    /// `adopt`, `reload`, `sign_in`, `export`.
     pub action: String,
     /// What it was done to, such as an alert's id.
     pub subject: String,

@@ -124,6 +124,18 @@ async fn taken(stream: &mut (impl futures_util::Stream<Item = (String, Value)> +
     taken
 }
 
+/// The numbers of the calls that a query finds, once the index has all `logs`.
+async fn found(engine: &Engine, query: &str, logs: u64) -> BTreeSet<i64> {
+    engine.until("the index to have every call", PATIENCE, |status| status["index"]["position"].as_u64() >= Some(logs)).await;
+    let query: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+    let page = engine.json(&format!("/api/v1/calls?limit=1000&where={query}")).await;
+    let ids = page["calls"].as_array().expect("calls").iter().map(|call| call["id"].as_str().expect("an id").to_owned());
+    let found: Vec<i64> = ids.map(|id| id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number")).collect();
+    let distinct: BTreeSet<i64> = found.iter().copied().collect();
+    assert_eq!(distinct.len(), found.len(), "each is found once");
+    distinct
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_chosen_call_is_judged_once_published_and_kept() {
     let (nats, judge) = (Nats::start().await, Judge::start().await);
@@ -172,6 +184,16 @@ async fn every_chosen_call_is_judged_once_published_and_kept() {
     assert_eq!((&sampling[0]["calls"], &sampling[0]["chosen"]), (&json!(40), &json!(40)), "{sampling}");
     let shown = setup.run(&["sampling"]).await;
     assert!(String::from_utf8_lossy(&shown.stdout).contains("stage=retrieval model=m"), "{shown:?}");
+    for (query, judged_calls) in [
+        (format!("verdict:{JUDGE}=fail"), (0..40).filter(|number| number % 4 == 0).collect()),
+        (format!("verdict:{JUDGE}=pass"), (0..40).filter(|number| number % 4 != 0).collect()),
+        (format!("stage:retrieval -verdict:{JUDGE}=pass|{JUDGE}=fail"), BTreeSet::new()),
+        (format!("verdict:{JUDGE}=error"), BTreeSet::new()),
+        ("verdict:nobody=fail".to_owned(), BTreeSet::new()),
+    ] {
+        let found = found(&engine, &query, 41).await;
+        assert_eq!(found, judged_calls, "{query}");
+    }
     assert!(engine.terminate().await.success());
     let kept = kept(&setup.store);
     assert_eq!(kept.len(), 40);

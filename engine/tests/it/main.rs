@@ -22,6 +22,7 @@ mod prices;
 mod publishing;
 mod recordings;
 mod reload;
+mod searching;
 mod replay;
 mod serving;
 mod slack;
