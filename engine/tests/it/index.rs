@@ -121,7 +121,7 @@ async fn a_call_is_found_within_two_seconds_and_its_run_shows_where_it_broke() {
         (&run["first_bad"], &run["calls"], &run["errors"], &run["retries"], &run["cost_usd"], &run["latency_ms"], &run["elsewhere"]),
         (&json!(1), &json!(4), &json!(1), &json!(1), &json!(0.004), &json!(1000), &json!(["staging"]))
     );
-    assert_eq!((&steps[1]["bad"], &steps[2]["recovered"]), (&json!(["invalid_json"]), &json!(["retry"])));
+    assert_eq!((&steps[1]["bad"], &steps[2]["recovered"]), (&json!(["invalid_json"]), &json!(["retry", "overloaded"])));
     // Of the two runs of production the last step fails in both, after a bad extraction.
     let often = json!({ "step": "extraction", "affected": 2, "affected_bad": 2, "others": 0, "others_bad": 0, "weight": 1 });
     assert_eq!(run["first_bad_often"], often);
