@@ -2,6 +2,10 @@
 //!
 //! Deliberately absent: where points come from, colours (whoever shows it sets the variables that [`STYLE`] names), and scripts.
 
+mod bars;
+
+pub use bars::Bars;
+
 use model::plan::Range;
 use model::{Span, Timestamp, Unit};
 use std::fmt::Write;

@@ -26,6 +26,7 @@ pub use manifest::{Kind, Scale};
 pub use pair::{Order, Settled, settle};
 pub use prompt::{PROMPT_MAX_CHARS, Unaskable};
 pub use reply::{Opinion, Preference, REASON_MAX_CHARS, Unreadable};
+pub use seen::conversation;
 pub use vote::{Vote, vote};
 
 use manifest::Manifest;

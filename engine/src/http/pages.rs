@@ -3,14 +3,20 @@
 //! One file per page; `frame.rs` has what all of them share, `html.rs` the small parts. A further page is a file here, a route, and, where it stands by
 //! itself, a line in the frame's navigation. Everything that logs, rules or people say goes through [`html::escaped`].
 
+mod affected;
 pub(super) mod alert;
+pub(super) mod call;
 mod card;
 pub(super) mod costs;
 pub(super) mod evaluators;
 pub(super) mod frame;
 mod html;
+mod links;
 pub(super) mod overview;
+mod rows;
 pub(super) mod rules;
+pub(super) mod run;
+pub(super) mod search;
 pub(super) mod sign_in;
 pub(super) mod status;
 

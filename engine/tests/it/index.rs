@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
     u64::try_from(now.as_millis()).expect("before the year 292278994")
 }
@@ -24,7 +24,7 @@ fn seed() -> u64 {
     seed
 }
 
-fn encoded(query: &str) -> String {
+pub fn encoded(query: &str) -> String {
     url::form_urlencoded::byte_serialize(query.as_bytes()).collect()
 }
 
@@ -63,7 +63,7 @@ async fn found(engine: &Engine) -> BTreeMap<u64, u64> {
 }
 
 /// A run of four steps: a bad extraction, the retrieval and the synthesis after it, and the orchestration around them.
-fn run(event_id: &str, environment: &str, end: u64) -> Vec<Value> {
+pub fn run(event_id: &str, environment: &str, end: u64) -> Vec<Value> {
     let call = |id: &str, stage: &str, at: u64, latency: u64, parent: &str| {
         json!({ "id": format!("{event_id}-{id}"), "time": end - 1000 + at, "latency_ms": latency, "event_id": event_id, "environment": environment,
             "stage": stage, "model": "gpt-4o-mini", "provider": "openai", "user_id": "ann@example.com", "cost_usd": 0.001,

@@ -38,6 +38,16 @@ impl Text {
     }
 }
 
+/// A conversation as a person reads it: what was said, in order, each with who said it (`user`, `assistant`, `system`, `tool` or `other`), and the answer
+/// last. Whole, whatever its length; blank texts are left out. Empty where a call logs neither.
+///
+/// Cost: the call's input and answer are parsed and copied.
+pub fn conversation(call: &CallLog<'_>) -> Vec<(&'static str, String)> {
+    let mut texts = call.input.map(messages).unwrap_or_default();
+    texts.extend(answer(&call.output).map(|text| Text::new("assistant", text)));
+    texts.into_iter().filter(|text| !text.blank()).map(|text| (text.role, text.text)).collect()
+}
+
 /// One call, as far as prompts may ask for it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -317,6 +327,16 @@ mod tests {
         ] {
             assert_eq!(show(&seen(&format!("\"input\":{input}")).messages), expected, "{input}");
         }
+    }
+
+    #[test]
+    fn a_conversation_for_people_is_whole_and_ends_with_the_answer() {
+        let long = "x".repeat(2 * TEXT_MAX_CHARS);
+        let log = format!(
+            r#"{{"id":"a","time":1700000000000,"model":"m","input":[{{"role":"system","content":" "}},{{"role":"user","content":"{long}"}}],"output":"42"}}"#
+        );
+        let said = conversation(&model::parse(log.as_bytes()).expect("a good log"));
+        assert_eq!(said, [("user", long), ("assistant", "42".to_owned())]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::super::access::Caller;
 use super::super::curve::{self, Of};
 use super::super::{App, Named, Problem, adopt, alerts};
+use super::affected;
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link, table, time};
 use crate::chart::{Chart, Mark};
@@ -83,18 +84,9 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     body += "</dl></div></section>";
     body += &charts(&app, &shown).await?;
     hits(&mut body, told);
-    if !told.examples.is_empty() {
-        let all: Vec<_> = told.examples.iter().map(ToString::to_string).collect();
-        let _ = write!(
-            body,
-            "<section aria-labelledby=examples><h2 id=examples>Calls that show it</h2><p>By their sequence in the stream: {}.</p>",
-            all.join(", ")
-        );
-        if let Some(stream) = app.source.strip_prefix("stream ").and_then(|rest| rest.split(' ').next()) {
-            body += &command(&format!("nats stream get {stream} {}", told.examples[0]));
-        }
-        body += "</section>";
-    }
+    let rule = shown.rule.map(|rule| &shown.plan.rules[rule]);
+    let ended = if shown.phase.is_none() { Some(told.at) } else { None };
+    affected::section(&mut body, &app, told, &shown.plan, rule, (seen_since(told), ended)).await?;
     notifications(&mut body, &app, &told.alert_id).await?;
     further(&mut body, &shown, &caller);
     let title = format!("{} · {place}", told.rule);

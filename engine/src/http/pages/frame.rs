@@ -10,8 +10,9 @@ use axum::response::{Html, IntoResponse};
 use std::time::Duration;
 
 /// The pages that stand by themselves, in the order of the navigation.
-const PAGES: [(Place, &str, &str); 5] = [
+const PAGES: [(Place, &str, &str); 6] = [
     (Place::Overview, "/", "Overview"),
+    (Place::Search, "/search", "Search"),
     (Place::Costs, "/costs", "Users and costs"),
     (Place::Rules, "/rules", "Rules"),
     (Place::Evaluators, "/evaluators", "Evaluators"),
@@ -22,6 +23,7 @@ const PAGES: [(Place, &str, &str); 5] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Place {
     Overview,
+    Search,
     Costs,
     Rules,
     Evaluators,
@@ -54,12 +56,22 @@ impl Frame<'_> {
             "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>\
              <title>{title}</title><link rel=icon href='/icon.svg'><link rel=stylesheet href='/style.css'><script src='/script.js' defer></script></head>\
              <body{every}><a class=skip href='#main'>Skip to the content</a>\
-             <header><a class=brand href='/'>streamgauge</a><nav aria-label=Pages><ul>{links}</ul></nav>{}</header>\
+             <header><a class=brand href='/'>streamgauge</a><nav aria-label=Pages><ul>{links}</ul></nav>{}{}</header>\
              <main id=main tabindex=-1>{body}</main>\
              <footer><p>{}</p><p><span id=zone>Times are UTC.</span> <span id=live role=status></span></p></footer></body></html>",
+            self.find(),
             self.who(),
             self.about(),
         ))
+    }
+
+    /// The way to a call from anywhere; the page of searches has a wider one of its own.
+    fn find(&self) -> &'static str {
+        if self.caller.is_none() || self.place == Place::Search {
+            return "";
+        }
+        "<form class=find role=search action='/search'><label class=hidden for=find>Search calls</label>\
+         <input type=search id=find name=where placeholder='run, call, user or key:value' autocomplete=off spellcheck=false autocapitalize=none></form>"
     }
 
     /// What runs, for those who may know.
