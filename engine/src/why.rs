@@ -7,8 +7,9 @@
 use crate::runs::step_name;
 use cause::{Across, Along, Cell, Period, Step};
 use index::{IndexError, Key, Query, Reader, Row, Text, Times, term};
-use machine::Notification;
-use model::plan::{Filter, Plan, SignalRef, Statistic};
+use machine::{Notification, OTHER};
+use model::label::LABEL_MAX_BYTES;
+use model::plan::{Counts, Plan, SignalRef, Statistic, Watch};
 use model::{Measure, MeasureRef, Signal, Span, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -65,20 +66,35 @@ pub struct Why {
     pub along: Option<Along>,
 }
 
-/// A key of rules as the index has it.
-fn key(key: &model::Key) -> Option<Key> {
-    match key {
-        model::Key::Property(name) => Some(Key::property(name)),
-        key => Key::parse(&key.to_string()).filter(|known| !matches!(known, Key::Property(_))),
+/// The calls of an alert's group that its rule sees, good and bad, in the language of searches. `None` where that cannot be said: a judge's verdicts or whole
+/// runs are watched, or a label was cut or stands for others.
+pub fn of_group(told: &Notification, plan: &Plan, watch: &Watch) -> Option<String> {
+    let grouping = &plan.groupings[watch.grouping];
+    if grouping.counts != Counts::Calls {
+        return None;
     }
+    let mut terms = vec![in_environment(&told.environment)?];
+    for (key, label) in &told.group {
+        terms.push(only(&model::Key::parse(key)?, std::slice::from_ref(label))?);
+    }
+    for (key, labels) in &grouping.filter.0 {
+        terms.push(only(key, labels)?);
+    }
+    for (at, labels) in &watch.only {
+        terms.push(only(grouping.keys.get(*at)?, labels)?);
+    }
+    Some(terms.join(" "))
 }
 
-fn term_of(own: &model::Key, values: &[String]) -> Option<String> {
-    term(&key(own)?, values)
-}
-
-fn filtered(filter: &Filter) -> impl Iterator<Item = String> {
-    filter.0.iter().filter_map(|(key, values)| term_of(key, values))
+/// The term of calls that have one of these labels.
+fn only(key: &model::Key, labels: &[String]) -> Option<String> {
+    let key = match key {
+        model::Key::Judge => return None,
+        model::Key::Property(name) => Key::property(name),
+        key => Key::parse(&key.to_string())?,
+    };
+    let known = |label: &String| label.len() < LABEL_MAX_BYTES && label != OTHER;
+    if labels.iter().all(known) { term(&key, labels) } else { None }
 }
 
 impl About {
@@ -97,10 +113,7 @@ impl About {
             }
             _ => return None,
         };
-        let group = rule.group_by.iter().zip(&told.group).filter_map(|(key, (_, label))| term_of(key, std::slice::from_ref(label)));
-        let environment = in_environment(&told.environment)?;
-        let terms: BTreeSet<String> = group.chain(filtered(&plan.groupings[watch.grouping].filter)).collect();
-        let calls = std::iter::once(environment).chain(terms).collect::<Vec<_>>().join(" ");
+        let calls = of_group(told, plan, watch)?;
         let since = observed.observation.drift.map_or(told.began, |drift| drift.since.min(told.began));
         Some(Self { environment: told.environment.clone(), bad: format!("{calls} {is_bad}"), calls, is_bad, since, until })
     }
@@ -281,4 +294,29 @@ fn by(row: &Row) -> String {
 fn wrong(row: &Row) -> Vec<&str> {
     let made_good = [Signal::Retry, Signal::FencedJson];
     row.signals().filter(|name| Signal::parse(name).is_none_or(|signal| !made_good.contains(&signal))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_was_cut_or_stands_for_others_leads_nowhere() {
+        let stage = model::Key::Stage;
+        let only = |key: &model::Key, labels: &[&str]| only(key, &labels.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(only(&stage, &["a", "b c"]).as_deref(), Some("stage:a|\"b c\""));
+        assert_eq!(only(&stage, &[""]).as_deref(), Some("-has:stage"));
+        assert_eq!(only(&stage, &[OTHER]), None);
+        assert_eq!(only(&stage, &["a", &"x".repeat(LABEL_MAX_BYTES)]), None);
+        assert_eq!(only(&model::Key::Judge, &["tone"]), None);
+        assert_eq!(
+            only(&model::Key::Property("latency".into()), &["low"]).as_deref(),
+            Some("properties.latency:low"),
+            "a property that is named like a key"
+        );
+        for name in model::Key::known().filter(|name| *name != "judge") {
+            let key = model::Key::parse(name).expect("a known key");
+            assert_eq!(only(&key, &["1"]), Some(format!("{name}:1")), "the index knows every key of rules under the same name");
+        }
+    }
 }

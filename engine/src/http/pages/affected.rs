@@ -8,10 +8,11 @@ use super::html::{TABLE_END, command, escaped, table};
 use super::links::Search;
 use super::rows;
 use crate::outbox::now;
+use crate::why::of_group;
 use index::{Key, QUERY_MAX_BYTES, Row, Sum, Text, Times, term};
-use machine::{Notification, OTHER};
+use machine::Notification;
 use model::label::LABEL_MAX_BYTES;
-use model::plan::{Counts, Plan, Rule, SignalRef, Statistic, TICK};
+use model::plan::{Plan, Rule, SignalRef, Statistic, TICK};
 use model::{Measure, MeasureRef, Span, Timestamp, show};
 use std::fmt::Write;
 
@@ -72,7 +73,10 @@ pub(super) async fn section(
     }
     *body += "</section>";
     match bad.filter(|bad| bad.exact) {
-        Some(bad) => hit(body, app, &told.environment, &bad.search, (began, ended)).await,
+        Some(bad) => {
+            cause(body, app, &told.alert_id).await?;
+            hit(body, app, &told.environment, &bad.search, (began, ended)).await
+        }
         None => Ok(()),
     }
 }
@@ -94,19 +98,7 @@ fn bad(told: &Notification, plan: &Plan, rule: &Rule, began: Timestamp, ended: O
         Statistic::Volume => ("newest", None),
         _ => return None,
     };
-    if grouping.counts != Counts::Calls {
-        return None;
-    }
-    let mut terms = vec![term(&Key::Text(Text::Environment), &[&told.environment])?];
-    for (key, label) in &told.group {
-        terms.push(only(&model::Key::parse(key)?, std::slice::from_ref(label))?);
-    }
-    for (key, labels) in &grouping.filter.0 {
-        terms.push(only(key, labels)?);
-    }
-    for (at, labels) in &watch.only {
-        terms.push(only(grouping.keys.get(*at)?, labels)?);
-    }
+    let mut terms = vec![of_group(told, plan, watch)?];
     let exact = match signal {
         // A script may choose the calls that it looks at; its own signals hold of no others.
         Some(SignalRef::BuiltIn(signal)) => {
@@ -126,15 +118,18 @@ fn bad(told: &Notification, plan: &Plan, rule: &Rule, began: Timestamp, ended: O
     (query.len() <= QUERY_MAX_BYTES).then_some(Bad { search: Search { query, since: began.to_string(), until, order }, exact })
 }
 
-/// The term of calls that have one of these labels.
-fn only(key: &model::Key, labels: &[String]) -> Option<String> {
-    let key = match key {
-        model::Key::Judge => return None,
-        model::Key::Property(name) => Key::property(name),
-        key => Key::parse(&key.to_string())?,
-    };
-    let known = |label: &String| label.len() < LABEL_MAX_BYTES && label != OTHER;
-    if labels.iter().all(known) { term(&key, labels) } else { None }
+/// What its bad calls have in common, and which earlier step broke.
+async fn cause(body: &mut String, app: &App, alert: &str) -> Result<(), Problem> {
+    let Some(why) = super::super::why::read(app, alert).await? else { return Ok(()) };
+    *body += "<section id=why data-live aria-labelledby=why-title><h2 id=why-title>Why</h2>";
+    if why.lines.is_empty() {
+        *body += "<p>No cause stands out: the bad calls have nothing in common that other calls do not have as well.</p>";
+    }
+    for line in &why.lines {
+        let _ = write!(body, "<p>{}</p>", escaped(line));
+    }
+    *body += "</section>";
+    Ok(())
 }
 
 /// How many users and runs, and what they cost.
@@ -205,29 +200,4 @@ async fn runs_cost(app: &App, query: &index::Query, times: Times, environment: &
     let around = Times { from: times.from.map(|from| from - RUN_REACH), until: times.until.map(|until| until + RUN_REACH) };
     let whole = app.calls.totals(app.calls.query(&text).await?, around, vec![Key::Text(Text::Environment)], 1).await?;
     Ok(Some(whole.total.cost_nanos as f64 / 1e9))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_that_was_cut_or_stands_for_others_leads_nowhere() {
-        let stage = model::Key::Stage;
-        let only = |key: &model::Key, labels: &[&str]| only(key, &labels.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(only(&stage, &["a", "b c"]).as_deref(), Some("stage:a|\"b c\""));
-        assert_eq!(only(&stage, &[""]).as_deref(), Some("-has:stage"));
-        assert_eq!(only(&stage, &[OTHER]), None);
-        assert_eq!(only(&stage, &["a", &"x".repeat(LABEL_MAX_BYTES)]), None);
-        assert_eq!(only(&model::Key::Judge, &["tone"]), None);
-        assert_eq!(
-            only(&model::Key::Property("latency".into()), &["low"]).as_deref(),
-            Some("properties.latency:low"),
-            "a property that is named like a key"
-        );
-        for name in model::Key::known().filter(|name| *name != "judge") {
-            let key = model::Key::parse(name).expect("a known key");
-            assert_eq!(only(&key, &["1"]), Some(format!("{name}:1")), "the index knows every key of rules under the same name");
-        }
-    }
 }

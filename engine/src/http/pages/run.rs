@@ -8,7 +8,7 @@ use super::frame::{Frame, Place};
 use super::html::{escaped, time};
 use super::links::{self, Search};
 use super::rows;
-use crate::runs::{Opinion, RunView, Step};
+use crate::runs::{Often, Opinion, RunView, Step};
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Html;
@@ -36,7 +36,7 @@ pub(in crate::http) async fn page(
     let found = runs::read(&app, &event_id, runs::environment(raw.as_deref())?).await?;
     let view = &found.view;
     let mut body = format!("<h1>Run {} <small>{}</small></h1>", escaped(&view.event_id), escaped(&view.environment));
-    head(&mut body, view, &found.elsewhere);
+    head(&mut body, view, found.often.as_ref(), &found.elsewhere);
     steps(&mut body, view);
     let path = format!("/api/v1{}", links::run_path(&view.environment, &view.event_id));
     let _ = write!(body, "<p class=dim>As JSON: <a href='{0}'>{0}</a></p>", escaped(&path));
@@ -45,7 +45,7 @@ pub(in crate::http) async fn page(
 }
 
 /// What it came to, and the way to where it went wrong.
-fn head(body: &mut String, view: &RunView, elsewhere: &[String]) {
+fn head(body: &mut String, view: &RunView, often: Option<&Often>, elsewhere: &[String]) {
     let within = Search::of_environment(&view.environment);
     let class = if view.errors > 0 {
         "critical"
@@ -67,6 +67,15 @@ fn head(body: &mut String, view: &RunView, elsewhere: &[String]) {
                 escaped(name(step)),
                 escaped(&wrong.join(", "))
             );
+            if let Some(often) = often.filter(|often| often.affected > 0 && often.others > 0) {
+                let share = |bad: u64, of: u64| show::percent(bad as f64 / of as f64);
+                let _ = write!(
+                    body,
+                    "<p>Within half an hour around, this step was bad in {} of the runs in which a later step was bad, and in {} of the others.</p>",
+                    share(often.affected_bad, often.affected),
+                    share(often.others_bad, often.others)
+                );
+            }
         }
         None => *body += "<p class=well>✓ Nothing went wrong in it that a signal or a judge knows of.</p>",
     }
@@ -304,7 +313,8 @@ mod tests {
         let mut view = RunView::new((0..1_200).map(|number| known(number, &error)).collect(), true).expect("there are calls");
         view.steps[0].verdicts.push(Opinion { judge: "tone".into(), outcome: "fail", score: Some(0.2), why: "<rude>".into(), cost_usd: 0.0 });
         let mut body = String::new();
-        head(&mut body, &view, &["staging".to_owned()]);
+        let often = Often { step: "m".into(), affected: 4, affected_bad: 3, others: 10, others_bad: 1, weight: 1 };
+        head(&mut body, &view, Some(&often), &["staging".to_owned()]);
         steps(&mut body, &view);
         assert!(body.len() < ERRORS_MAX_BYTES + STEPS_MAX * 4_096, "{} bytes", body.len());
         assert_eq!((body.matches("<li id=step-").count(), body.matches("id=step-1 class='broken first d0'").count()), (STEPS_MAX, 1));
@@ -312,6 +322,7 @@ mod tests {
             "at least 1,200: 1,200 failed",
             "It has more calls than are looked at",
             "and 200 more</a>",
+            "was bad in 75 % of the runs in which a later step was bad, and in 10 % of the others",
             "level 1000",
             "all of it</a>",
             "environment=staging",
