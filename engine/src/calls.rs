@@ -46,8 +46,12 @@ pub struct Calls {
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
     /// The query is not one.
-    #[error(transparent)]
-    Query(#[from] QueryError),
+    #[error("{error}")]
+    Query {
+        error: QueryError,
+        /// Where, as people count: the first is 1.
+        character: usize,
+    },
     /// Calls are not summed by this.
     #[error(transparent)]
     Sums(SumsError),
@@ -115,7 +119,7 @@ impl Calls {
     /// # Errors
     /// Where it is not one, and the place.
     pub async fn query(&self, text: &str) -> Result<Query, Unanswered> {
-        let query = Query::parse(text, now())?;
+        let query = Query::parse(text, now()).map_err(|error| Unanswered::Query { character: character(text, error.at), error })?;
         let resolve = move |db: &mut crate::store::Db| {
             let mut failed = None;
             let query = query.with_verdicts(|judge, is| {
@@ -284,6 +288,11 @@ impl Calls {
             Err(error) => Err(Fault::plain(format!("the index cannot be read: {error}")).into()),
         }
     }
+}
+
+/// Which character of a text begins at this byte; the first is 1.
+pub fn character(text: &str, at: usize) -> usize {
+    text.char_indices().take_while(|(byte, _)| *byte < at).count() + 1
 }
 
 /// An object of the fields that are there.

@@ -1,7 +1,7 @@
 //! `GET /api/v1/calls`: calls that a query finds; `GET /api/v1/calls/{sequence}`: one of them with its payload and what judges said of it.
 
 use super::{App, Named, Problem};
-use crate::calls::{Payload, Unanswered};
+use crate::calls::{Payload, Unanswered, character};
 use crate::indexing::Indexed;
 use crate::outbox::now;
 use crate::runs::Opinion;
@@ -29,9 +29,9 @@ pub(super) struct Asked {
 impl From<Unanswered> for Problem {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Query(error) => {
+            Unanswered::Query { error, character } => {
                 let hint = error.hint.clone().unwrap_or_else(|| "see the query language in the documentation".to_owned());
-                Self::new(StatusCode::BAD_REQUEST, format!("at character {} of the query: {}", error.at + 1, error.message), hint)
+                Self::new(StatusCode::BAD_REQUEST, format!("at character {character} of the query: {}", error.message), hint)
             }
             Unanswered::Sums(error) => {
                 let text = error.to_string();
@@ -98,7 +98,7 @@ pub(super) async fn search(State(app): State<App>, RawQuery(raw): RawQuery) -> R
     let asked = Asked::read(raw.as_deref())?;
     let query = app.calls.query(&asked.query).await?;
     let found = app.calls.search(query.clone(), asked.times, asked.order, asked.limit, asked.after).await?;
-    let notes = if found.rows.is_empty() { notes(&app, query).await? } else { Vec::new() };
+    let notes = if found.rows.is_empty() { notes(&app, &asked.query, query).await? } else { Vec::new() };
     let (total, exact) = match found.total {
         Total::Exactly(total) => (total, true),
         Total::AtLeast(total) => (total, false),
@@ -108,11 +108,11 @@ pub(super) async fn search(State(app): State<App>, RawQuery(raw): RawQuery) -> R
 }
 
 /// What may be wrong with a query that found nothing.
-pub(super) async fn notes(app: &App, query: index::Query) -> Result<Vec<String>, Problem> {
+pub(super) async fn notes(app: &App, text: &str, query: index::Query) -> Result<Vec<String>, Problem> {
     let unknown = app.calls.unknown_properties(query).await?;
     let note = |unknown: index::UnknownProperty| {
         let meant = unknown.meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-        format!("no call has a property `{}` (at character {}){meant}", unknown.name, unknown.at + 1)
+        format!("no call has a property `{}` (at character {}){meant}", unknown.name, character(text, unknown.at))
     };
     Ok(unknown.into_iter().map(note).collect())
 }

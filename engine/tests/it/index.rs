@@ -141,6 +141,7 @@ async fn a_call_is_found_within_two_seconds_and_its_run_shows_where_it_broke() {
 
     for (path, status, detail, hint) in [
         ("/api/v1/calls?where=stage:", 400, "at character 7 of the query: `stage` without a value", "has:stage for any"),
+        ("/api/v1/calls?where=user:%C3%BC+latency%3Efast", 400, "at character 16 of the query: `fast` is no value of `latency`", "250ms"),
         ("/api/v1/calls?since=yesterday", 400, "`since` is no time: `yesterday`", "since=24h"),
         ("/api/v1/calls?limit=0", 400, "`limit` cannot be 0", "from 1 to 1000"),
         ("/api/v1/calls?order=best", 400, "there is no order `best`", "newest, oldest, slowest or costliest"),

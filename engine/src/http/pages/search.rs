@@ -56,7 +56,7 @@ enum Refused {
 impl From<Unanswered> for Refused {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Query(error) => Self::Query(error),
+            Unanswered::Query { error, .. } => Self::Query(error),
             other => Self::Other(other.into()),
         }
     }
@@ -240,7 +240,7 @@ fn behind(body: &mut String, app: &App) {
 async fn nothing(body: &mut String, app: &App, wanted: &Wanted, query: Query) -> Result<(), Refused> {
     let search = &wanted.search;
     *body += "<section aria-labelledby=found><h2 id=found>No calls</h2><p>No call that the index knows matches.</p><ul>";
-    for note in calls::notes(app, query).await? {
+    for note in calls::notes(app, &search.query, query).await? {
         let _ = write!(body, "<li>{}", escaped(&note));
     }
     let mut instead = |other: Search, words: &str| {
