@@ -114,6 +114,11 @@ impl Calls {
         Ok(Self { indexed, payloads, store, redaction: Arc::new(redaction), searches, exports })
     }
 
+    /// What is taken out before anyone is shown a payload.
+    pub fn redaction(&self) -> Arc<Redaction> {
+        self.redaction.clone()
+    }
+
     /// A query with the verdicts that it asks for.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use crate::indexing::{Brought, Tee};
 use crate::inspect::{Folded, Inspector};
 use crate::journal::{Entry, Journal};
 use crate::judging::{Judging, Said};
+use crate::keeping::{Keep, Kept};
 use crate::outbox::{Deliveries, now};
 use crate::routes::Routes;
 use crate::rulebook::Live;
@@ -153,6 +154,8 @@ pub struct Daemon {
     pub catching_up_to: u64,
     /// Where rows of the index go.
     pub tee: Option<Tee>,
+    /// Where calls go that rules keep; `None` where there is no server.
+    pub keep: Option<Keep>,
     /// `None` without judges.
     pub judging: Option<Judging>,
     /// Chosen calls that the judges are still to be told of. The machine bounds them.
@@ -385,6 +388,12 @@ impl Daemon {
         let position = self.machine.position();
         if let (Some(tee), Some(rows), Some(last)) = (&self.tee, folded.rows, envelopes.last()) {
             tee.bring(Brought { after, position, stamp: last.stamp, rows });
+        }
+        if let Some(keep) = &self.keep {
+            for (sequence, environment, dataset) in folded.kept {
+                let Ok(at) = envelopes.binary_search_by_key(&sequence, |envelope| envelope.sequence) else { continue };
+                keep.take(Kept { dataset, environment, sequence, payload: envelopes[at].payload.clone() });
+            }
         }
         self.pulse.position.store(position, Ordering::Release);
         self.pulse.batches.fetch_add(1, Ordering::Relaxed);

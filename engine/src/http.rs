@@ -28,6 +28,7 @@ use crate::config::{Delivery, May};
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
 use crate::judging::Board;
+use crate::keeping::Datasets;
 use crate::outbox::Deliveries;
 use crate::prices::Prices;
 use crate::reload::Asking;
@@ -72,6 +73,8 @@ pub struct App {
     /// What the judges' desk shows; empty without judges.
     pub judges: Arc<Board>,
     pub prices: Prices,
+    /// What became of the calls that rules keep.
+    pub datasets: Arc<Datasets>,
     pub calls: Calls,
     pub access: Arc<Access>,
 }

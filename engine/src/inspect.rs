@@ -38,6 +38,8 @@ pub struct Folded {
     pub details: Vec<(u64, String)>,
     /// What the index keeps of its calls; `None` where nobody takes them.
     pub rows: Option<Vec<Row>>,
+    /// Calls that rules keep: sequence, environment and dataset.
+    pub kept: Vec<(u64, String, String)>,
 }
 
 impl Inspector {
@@ -61,7 +63,7 @@ impl Inspector {
     pub fn fold_with(&self, envelopes: &[Envelope], suspensions: &Suspensions, indexed: bool) -> Folded {
         let mut folder = Folder::new(&self.plan);
         let mut pricing = self.prices.pricing();
-        let mut details = Vec::new();
+        let (mut details, mut kept) = (Vec::new(), Vec::new());
         let mut rows = indexed.then(|| Vec::with_capacity(envelopes.len()));
         let mut scripts = Vec::new();
         for envelope in envelopes {
@@ -70,6 +72,9 @@ impl Inspector {
                     pricing.price(&mut call);
                     let (signals, measures) = self.judge(&mut call);
                     self.see(&call, envelope.sequence, envelope.stamp, suspensions, &folder, &mut scripts);
+                    for dataset in self.rules.kept(&call, &signals, &scripts) {
+                        kept.push((envelope.sequence, call.environment.to_string(), dataset.to_owned()));
+                    }
                     if let Some(rows) = &mut rows {
                         rows.push(self.row(&call, &signals, &scripts, envelope));
                     }
@@ -82,7 +87,7 @@ impl Inspector {
             }
         }
         pricing.finish();
-        Folded { fold: folder.finish(), details, rows }
+        Folded { fold: folder.finish(), details, rows, kept }
     }
 
     /// The rows alone, for an index that makes up for what it did not take. A script that uses up its budget too often is not run on what is left of

@@ -22,6 +22,7 @@ pub mod indexing;
 pub mod inspect;
 pub mod journal;
 pub mod judging;
+pub mod keeping;
 pub mod listing;
 pub mod message;
 pub mod outbox;

@@ -5,6 +5,7 @@
 //! must not send, it must not log.
 //! Deliberately absent: names, addresses and everything else that needs a model to be found.
 
+use bytes::Bytes;
 use evaluators::judge::{Nonce, Request};
 use regex::{Captures, Regex, RegexBuilder};
 use serde_json::Value;
@@ -95,6 +96,16 @@ impl Redaction {
             Value::Object(fields) => fields.values_mut().for_each(|value| self.payload(value)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+
+    /// The same of a payload's bytes; unchanged where there are no patterns, or where it is no JSON.
+    pub fn bytes(&self, payload: &Bytes) -> Bytes {
+        if self.0.is_empty() {
+            return payload.clone();
+        }
+        let Ok(mut value) = serde_json::from_slice(payload) else { return payload.clone() };
+        self.payload(&mut value);
+        Bytes::from(value.to_string())
     }
 
     fn between_fences(&self, text: &str, nonce: &Nonce) -> String {

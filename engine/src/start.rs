@@ -13,6 +13,7 @@ use crate::inspect::Inspector;
 use crate::journal::Journal;
 use crate::judging::ready::Ready;
 use crate::judging::{self, Board, Desk, Judging};
+use crate::keeping::{self, Datasets};
 use crate::outbox::{Deliveries, Outbox, Ways, now};
 use crate::prices::Prices;
 use crate::reload::{self, Watching};
@@ -75,6 +76,8 @@ pub struct Running {
     listener: JoinHandle<Result<(), Fault>>,
     reading: JoinHandle<Result<(), Fault>>,
     indexing: JoinHandle<()>,
+    /// `None` without a server.
+    keeping: Option<JoinHandle<()>>,
     /// `None` without judges.
     desk: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -307,6 +310,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let calls = Calls::new(indexed, payloads.clone(), store.clone(), &config.redact)?;
     let runtime = tokio::runtime::Handle::current();
     let indexing = tokio::task::spawn_blocking(move || indexer.run(&runtime));
+    let datasets = Arc::new(Datasets::default());
+    let (keep, keeper) = connection.clone().map(|client| keeping::keeper(client, source_id.clone(), calls.redaction(), datasets.clone())).unzip();
     let (judging, desk, board) = open_desk(judges, &store, payloads, connection.clone()).await?;
     let daemon = Daemon {
         machine,
@@ -332,6 +337,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         adopted,
         catching_up_to: identity.as_ref().map_or(0, |identity| identity.last_sequence),
         tee: Some(tee),
+        keep,
         judging,
         to_ask: VecDeque::new(),
         said_from: Instant::now(),
@@ -371,6 +377,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         slack: slack_said,
         judges: board,
         prices,
+        datasets,
         calls,
         access,
     };
@@ -384,6 +391,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
         listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
         indexing,
+        keeping: keeper.map(|keeper| tokio::spawn(keeper.run())),
         desk: desk.map(|desk| tokio::spawn(desk.run())),
         reading,
         stop,
@@ -552,6 +560,10 @@ impl Running {
         self.outbox.await.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))??;
         // It ends with the daemon, too.
         self.indexing.await.map_err(|error| Fault::plain(format!("the indexer ended unexpectedly: {error}")))?;
+        // What a server that is away does not take now is kept again after the next start, as far as no snapshot has passed it.
+        if let Some(keeping) = self.keeping {
+            let _ = tokio::time::timeout(DELIVERY_GRACE, keeping).await;
+        }
         // A client that keeps its connection open must not keep the process.
         match tokio::time::timeout(Duration::from_secs(2), self.listener).await {
             Ok(ended) => ended.map_err(|error| Fault::plain(format!("the listener ended unexpectedly: {error}")))?,

@@ -89,7 +89,7 @@ use Example::{Fires, Gives, Judges, Rule, Watch};
 use Place::{Call, Check, Evaluate, Everywhere, TopLevel};
 
 /// What `rule(#{…})` takes.
-pub const RULE: [Field; 20] = [
+pub const RULE: [Field; 21] = [
     field("name", "text", "required", "letters, digits, `-` and `_`, at most 100; no two rules share one"),
     field(
         "watch",
@@ -130,6 +130,7 @@ pub const RULE: [Field; 20] = [
     field("channel", "text", "the configured one", "where it is told"),
     field("runbook", "text", "none", "a link that is shown with the alert"),
     field("owner", "text", "none", "who looks after the rule"),
+    field("keep", "text", "none", "the [dataset](#datasets) that calls with a signal of the rule's watches are published to"),
 ];
 
 /// What makes a watch.

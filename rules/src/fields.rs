@@ -40,7 +40,10 @@ pub(crate) struct Fields {
     pub channel: Option<String>,
     pub runbook: Option<String>,
     pub owner: Option<String>,
+    pub keep: Option<String>,
 }
+
+const DATASET_MAX_BYTES: usize = 64;
 
 /// What a rule says of a measure of its own.
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     let channel = take("channel").map(|value| text(value, "channel"));
     let runbook = take("runbook").map(|value| text(value, "runbook"));
     let owner = take("owner").map(|value| text(value, "owner"));
+    let dataset = take("keep").map(dataset);
     for unknown in map.keys() {
         let refusal = Refusal::new(format!("unknown field `{unknown}` of rule(#{{ … }})")).about(unknown.as_str());
         keep(match unknown.as_str() {
@@ -129,8 +133,21 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
         channel: settle(channel, &mut refusals),
         runbook: settle(runbook, &mut refusals),
         owner: settle(owner, &mut refusals),
+        keep: settle(dataset, &mut refusals),
     };
     (fields, refusals)
+}
+
+/// The name of a dataset: one word of a NATS subject.
+fn dataset(value: Dynamic) -> Result<String, Refusal> {
+    let name = text(value, "keep")?;
+    let word =
+        !name.is_empty() && name.len() <= DATASET_MAX_BYTES && name.chars().all(|char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_'));
+    if word {
+        return Ok(name);
+    }
+    let refusal = Refusal::new("keep is the name of a dataset: letters, digits, - and _, at most 64").about("keep");
+    Err(refusal.hint("calls are published to streamgauge.datasets.NAME, as in keep: \"hard-cases\""))
 }
 
 /// The entries of `applies`, and of them `environment` apart.

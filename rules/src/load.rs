@@ -271,6 +271,12 @@ impl<'s> File<'s> {
             let refusal = Refusal::new("a rule without fn check(w) looks at every tick").hint("take `every` out: evidence is gathered tick by tick");
             self.problem(self.words.entry((1, 1), "every").unwrap_or((1, 1)), refusal);
         }
+        let kept_by = |watch: &WatchSpec| !watch.part && matches!(watch.statistic.signal(), Some(SignalRef::BuiltIn(_) | SignalRef::User(..)));
+        if fields.keep.is_some() && !watches.iter().any(kept_by) {
+            let refusal = Refusal::new("nothing says which calls to keep: no watch is of a signal of single calls");
+            let at = self.words.entry((1, 1), "keep").unwrap_or((1, 1));
+            self.problem(at, refusal.hint("watch rate(\"invalid_json\", \"5m\"), for example, or take `keep` out"));
+        }
         if fields.inhibit_by.contains(&fields.name) {
             self.problem(
                 self.words.entry((1, 1), "inhibit_by").unwrap_or((1, 1)),
@@ -333,7 +339,7 @@ impl<'s> File<'s> {
             engine.set_fail_on_invalid_map_property(true);
             engine
         });
-        Some(Compiled { spec, path: self.source.path.clone(), ast, per_call, per_check })
+        Some(Compiled { spec, path: self.source.path.clone(), ast, per_call, per_check, keep: fields.keep })
     }
 
     /// The rule's watches in the order of their names, and behind them what ratios are made of and what is kept of earlier windows.

@@ -10,11 +10,13 @@ use crate::problem::{Problem, Refusal};
 use crate::sandbox::{self, Failure};
 use crate::say::said_type;
 use model::fold::ScriptView;
-use model::plan::{Decides, RuleSpec, Script, fingerprint};
+use model::plan::{Decides, Filter, RuleSpec, Script, SignalRef, fingerprint};
+use model::signal::Signals;
 use model::suspension::CHECKS_EXHAUSTED_MAX;
 use model::window::{Checked, GroupView};
 use model::{Bucket, CallLog, OwnMeasure, Takers};
 use rhai::{AST, Dynamic, Engine, Map};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ struct Rules {
     /// Which of `seeing` take a call, as far as that is data.
     takers: Takers,
     mentioned: Mentioned,
+    keepers: Vec<Keeper>,
 }
 
 /// One rule: its data, and its functions.
@@ -44,6 +47,19 @@ pub(crate) struct Compiled {
     pub per_call: Option<PerCall>,
     /// Where `fn check(w)` runs, when there is one.
     pub per_check: Option<Engine>,
+    /// The dataset that its calls are kept for.
+    pub keep: Option<String>,
+}
+
+/// A rule that keeps calls for a dataset.
+#[derive(Debug)]
+struct Keeper {
+    dataset: String,
+    environments: Vec<String>,
+    /// Of its script, where it has one.
+    slot: Option<usize>,
+    /// A call with any of these is kept, where it is one of those that its watch is about.
+    signals: Vec<(Filter, SignalRef)>,
 }
 
 #[derive(Debug)]
@@ -94,7 +110,8 @@ impl RuleSet {
             scripts += 1;
         }
         let takers = Takers::new(seeing.iter().map(|(at, _)| &rules[*at].spec.applies));
-        Self(Arc::new(Rules { rules, evaluators, seeing, takers, mentioned }))
+        let keepers = rules.iter().filter_map(Keeper::of).collect();
+        Self(Arc::new(Rules { rules, evaluators, seeing, takers, mentioned, keepers }))
     }
 
     /// For the watch plan, in the order of the rules' names.
@@ -135,6 +152,23 @@ impl RuleSet {
                 views.push(ScriptView { slot, ..view });
             }
         }
+    }
+
+    /// The datasets that this call is kept for, each once. `signals` are its built-in ones, `views` of [`RuleSet::see`]; a script that failed on it or was
+    /// not run keeps nothing.
+    pub fn kept<'r>(&'r self, call: &CallLog<'_>, signals: &Signals, views: &[ScriptView]) -> Vec<&'r str> {
+        let mut kept: Vec<&str> = Vec::new();
+        for keeper in &self.0.keepers {
+            if !kept.contains(&keeper.dataset.as_str()) && keeper.keeps(call, signals, views) {
+                kept.push(&keeper.dataset);
+            }
+        }
+        kept
+    }
+
+    /// The datasets that rules keep calls for, each once, in order.
+    pub fn datasets(&self) -> BTreeSet<&str> {
+        self.0.keepers.iter().map(|keeper| keeper.dataset.as_str()).collect()
     }
 
     /// The names of the users' own signals that hold, as far as rules watch them: those of `fn signals`, and of a code evaluator that says fail its name.
@@ -202,6 +236,32 @@ impl RuleSet {
     pub fn verdicts(&self, call: &CallLog<'_>) -> Vec<(&str, Result<Option<Verdict>, String>)> {
         let judge = |evaluator: &Evaluator| evaluator.judge(call, &Log::of(call, evaluator.mentioned)).map_err(|failure| evaluator.failed(&failure));
         self.0.evaluators.iter().map(|evaluator| (evaluator.name.as_str(), judge(evaluator))).collect()
+    }
+}
+
+impl Keeper {
+    fn of(rule: &Compiled) -> Option<Self> {
+        let dataset = rule.keep.clone()?;
+        let spec = &rule.spec;
+        let watches = spec.watches.iter().filter(|watch| !watch.part);
+        let signals = watches.filter_map(|watch| Some((spec.applies.and(&watch.only), watch.statistic.signal()?.clone()))).collect();
+        Some(Self { dataset, environments: spec.rule.environments.clone(), slot: spec.script.map(|script| script.slot), signals })
+    }
+
+    fn keeps(&self, call: &CallLog<'_>, signals: &Signals, views: &[ScriptView]) -> bool {
+        if !self.environments.is_empty() && !self.environments.iter().any(|name| *name == call.environment) {
+            return false;
+        }
+        let view = self.slot.map(|slot| views.iter().find(|view| view.slot == slot && view.applies && !view.failed));
+        if matches!(view, Some(None)) {
+            return false;
+        }
+        let shows = |signal: &SignalRef| match signal {
+            SignalRef::BuiltIn(signal) => signals.holds & 1 << signal.index() != 0,
+            SignalRef::User(_, bit) => view.flatten().is_some_and(|view| view.signals.holds & 1 << bit != 0),
+            SignalRef::Verdict(..) | SignalRef::Run(_) => false,
+        };
+        self.signals.iter().any(|(filter, signal)| shows(signal) && filter.lets_through(call))
     }
 }
 

@@ -119,6 +119,12 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     for (outcome, calls) in app.prices.heard().outcomes() {
         page.line("call_costs_total", &[("cost", outcome)], calls as f64);
     }
+    page.head("kept_calls_total", "counter", "Calls that rules keep, by dataset and what became of them.");
+    for (dataset, tally) in app.datasets.tallies() {
+        for (outcome, calls) in [("published", tally.published), ("over", tally.over), ("missed", tally.missed)] {
+            page.line("kept_calls_total", &[("dataset", &dataset), ("outcome", outcome)], calls as f64);
+        }
+    }
     page.index(&app);
     page.atomic("batches_total", "counter", "Batches folded.", &app.pulse.batches);
     let pulse = &app.pulse;

@@ -59,6 +59,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));
     status.insert("rule_files".into(), json!(app.rules.files()));
     status.insert("index".into(), super::calls::standing(app));
+    status.insert("datasets".into(), json!(app.datasets.tallies()));
     status.insert("outbox".into(), json!({ "waiting": outbox[0], "sent": outbox[1], "failed": outbox[2] }));
     let heard = app.prices.heard();
     let calls: serde_json::Map<String, Value> = heard.outcomes().into_iter().map(|(outcome, calls)| (outcome.to_owned(), json!(calls))).collect();

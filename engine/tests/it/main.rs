@@ -17,6 +17,7 @@ mod exchanges;
 mod index;
 mod judge;
 mod judging;
+mod keeping;
 mod malformed;
 mod nats;
 mod pages;
