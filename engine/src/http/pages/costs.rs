@@ -45,21 +45,21 @@ pub(in crate::http) async fn page(
     };
     let mut body = String::from("<h1>Users and costs</h1>");
     let choice = |body: &mut String, label: &str, all: &[(String, String, bool)]| {
-        let _ = write!(body, "<nav aria-label='{label}'><p class=choice>{label}: ");
+        let _ = write!(body, "<nav class=choices aria-label='{label}'><ul>");
         for (href, name, current) in all {
             let current = if *current { " aria-current=true" } else { "" };
-            let _ = write!(body, "<a href='{href}'{current}>{}</a> ", escaped(name));
+            let _ = write!(body, "<li><a href='{href}'{current}>{}</a>", escaped(name));
         }
-        *body += "</p></nav>";
+        *body += "</ul></nav>";
     };
     let window = answer.window.clone();
     choice(&mut body, "By", &OFFERED.map(|(key, name)| (linked(key, &window), name.to_owned(), key == by)));
     choice(&mut body, "Over", &WINDOWS.map(|span| (linked(&by, span), span.to_owned(), Span::parse(span) == Some(asked.window))));
     let _ = write!(
         body,
-        "<form class=search method=get action='/costs'><label>By <input name=by value='{}' size=16></label> \
-         <label>Only <input name=where value='{}' placeholder='stage:extraction tenant:acme'></label>\
-         <input type=hidden name=window value='{}'> <button>Show</button></form>",
+        "<form class=search method=get action='/costs'><div class=line><label>By <input name=by value='{}' size=16 autocomplete=off></label>\
+         <label>Only <input type=search name=where value='{}' size=30 placeholder='stage:extraction tenant:acme' autocomplete=off spellcheck=false></label>\
+         <input type=hidden name=window value='{}'><button>Show</button></div></form>",
         escaped(&by),
         escaped(&asked.query),
         escaped(&window)
