@@ -16,6 +16,7 @@ mod effect;
 mod environment;
 mod explain;
 mod group;
+pub mod incident;
 mod ledger;
 mod machine;
 mod observe;

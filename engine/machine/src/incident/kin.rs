@@ -1,0 +1,48 @@
+//! Which alerts belong together: those of one rule, those that began together and have something in common, and those that one cause explains.
+//!
+//! Beginning together alone is not enough, nor is a shared label alone: most calls of a service share some. Both at once seldom is chance; and where a
+//! cause was found, which is what contrasts the bad calls with the good ones, its labels decide instead.
+
+use super::Incident;
+use crate::effect::Notification;
+use model::{Span, Timestamp};
+
+/// When an alert most likely began, by the calls' time.
+pub(super) fn onset(alert: &Notification) -> Timestamp {
+    let drift = alert.observed.iter().find_map(|observed| observed.observation.drift);
+    drift.map_or(alert.began, |drift| drift.since.min(alert.began))
+}
+
+/// What all alerts of an incident have in common; of one, its whole group.
+fn common(incident: &Incident) -> Vec<(String, String)> {
+    let Some((first, rest)) = incident.alerts.split_first() else { return Vec::new() };
+    first.group.iter().filter(|pair| rest.iter().all(|alert| alert.group.contains(pair))).cloned().collect()
+}
+
+/// What names it: the labels of its cause, or what its alerts have in common.
+fn marks(incident: &Incident) -> Vec<(String, String)> {
+    match &incident.findings {
+        Some(findings) if !findings.common.is_empty() => findings.common.clone(),
+        _ => common(incident),
+    }
+}
+
+fn near(a: Timestamp, b: Timestamp, most: Span) -> bool {
+    a.since(b).max(b.since(a)) <= most
+}
+
+fn shares(a: &[(String, String)], b: &[(String, String)]) -> bool {
+    // A label that is empty says that nothing is known.
+    a.iter().any(|pair| !pair.1.is_empty() && b.contains(pair))
+}
+
+/// Whether an alert of another rule is part of `incident`.
+pub(super) fn belongs(alert: &Notification, incident: &Incident, together: Span) -> bool {
+    near(onset(alert), incident.began(), together) && shares(&alert.group, &marks(incident))
+}
+
+/// Whether `later`, of which nobody was told yet, is part of `earlier`.
+pub(super) fn same(later: &Incident, earlier: &Incident, together: Span) -> bool {
+    let explained = |incident: &Incident| incident.findings.as_ref().is_some_and(|findings| !findings.common.is_empty());
+    near(later.began(), earlier.began(), together) && (explained(later) || explained(earlier)) && shares(&marks(later), &marks(earlier))
+}
