@@ -159,6 +159,8 @@ pub struct SlackConfig {
     /// `#name` or an id, as everywhere.
     pub channel: String,
     pub timeout: Duration,
+    /// Whether to read a channel where it is not known whether a message arrived; needs the scope `channels:history`.
+    pub look_back: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -139,6 +139,8 @@ pub struct Daemon {
     pub store_max: u64,
     /// Wakes the outbox.
     pub wake: Arc<Notify>,
+    /// Wakes the keeper of incidents.
+    pub heard: Arc<Notify>,
     pub pulse: Arc<Pulse>,
     /// Calls pause and the stream has nothing more: elapsed time may move the clocks. The demo's traffic has a time of its own.
     pub follows_time: bool,
@@ -599,6 +601,7 @@ impl Daemon {
                     let planned = now();
                     self.store.ask(move |db| db.plan(&notification, &routes, planned)).await?;
                     self.wake.notify_one();
+                    self.heard.notify_one();
                 }
                 Effect::Suspend(suspended) => {
                     suspensions::report(&self.inspector.plan, &suspended);

@@ -9,7 +9,6 @@ mod alerts;
 mod audit;
 mod calls;
 mod costs;
-mod curve;
 pub(crate) mod explain;
 mod export;
 pub(crate) mod judges;
@@ -27,6 +26,7 @@ use crate::calls::Calls;
 use crate::config::{Delivery, May};
 use crate::daemon::{Pulse, Reader};
 use crate::error::Fault;
+use crate::incidents::Incidents;
 use crate::judging::Board;
 use crate::keeping::Datasets;
 use crate::outbox::Deliveries;
@@ -76,6 +76,7 @@ pub struct App {
     /// What became of the calls that rules keep.
     pub datasets: Arc<Datasets>,
     pub calls: Calls,
+    pub incidents: Incidents,
     pub access: Arc<Access>,
 }
 

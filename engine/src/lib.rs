@@ -9,7 +9,7 @@ pub mod chart;
 pub mod cli;
 pub mod config;
 pub mod costs;
-
+pub mod curve;
 pub mod daemon;
 pub mod deadletter;
 pub mod doctor;
@@ -17,7 +17,9 @@ pub mod durations;
 pub mod error;
 pub mod evaluation;
 pub mod exporting;
+pub mod findings;
 pub mod http;
+pub mod incidents;
 pub mod indexing;
 pub mod inspect;
 pub mod journal;

@@ -1,15 +1,19 @@
-//! Delivery: rows leave the outbox in order per route, each once, at a pace the route allows.
+//! Delivery: rows leave the outbox each once, what is said of one incident in order, at a pace that the way out allows.
 //!
 //! A row goes planned → sending → sent, and is written before each step. What is found `sending` after a crash, or whose answer never came, is sent
-//! again and marked as a possible repeat: never zero times, and more than once only where nobody can know.
+//! again and marked as a possible repeat: never zero times, and more than once only where nobody can know. An incident has one message in a channel:
+//! the first row posts it, later ones bring it up to date, which may be done twice without harm; what happened is said in its thread.
+
+mod pace;
 
 use crate::durations::Durations;
 use crate::error::Fault;
-use crate::message::{compose, for_terminal};
-use crate::slack::{Posted, Slack, hint};
-use crate::store::{Row, Store};
-use machine::Reason;
+use crate::message::{self, for_terminal, line_for_terminal};
+use crate::slack::{Posted, Slack, blocks, hint};
+use crate::store::{Load, Post, Row, Store};
+use machine::incident::{Occasion, Telling};
 use model::{Span, Timestamp};
+use pace::{Kind, Paces};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,12 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-/// Slack takes about one message a second per channel.
-const SLACK_PACE: Duration = Duration::from_secs(1);
 /// Between retries of what may pass: doubled each time from one second up to this, less a random part so that many engines do not retry as one.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// A notification older than this is given up: a day-old page helps nobody, and the page and the log still show it.
-const AGE_MAX: Span = Span::from_secs(24 * 3600);
+/// Deliveries under way: more than a workspace takes at once.
+const IN_FLIGHT_MAX: usize = 32;
 
 /// How deliveries ended, for `/metrics`.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub struct Deliveries {
     pub retried: AtomicU64,
     pub rate_limited: AtomicU64,
     pub failed: AtomicU64,
+    /// Given up on one way and sent on to another.
+    pub rerouted: AtomicU64,
     /// Sent although it may have been sent before.
     pub possible_repeats: AtomicU64,
     /// From the decision to the receipt.
@@ -47,6 +51,10 @@ pub struct Ways {
     /// The demo shows messages on the terminal.
     pub terminal: bool,
     pub public_url: String,
+    /// Where a message goes whose channel does not take it.
+    pub fallback: Option<String>,
+    /// What is older is given up.
+    pub give_up_after: Span,
     /// A crash test: the process aborts once Slack has accepted a message.
     pub crash_after_post: bool,
 }
@@ -59,6 +67,9 @@ pub struct Outbox {
     deliveries: Arc<Deliveries>,
 }
 
+/// A delivery that is under way: its route and lane.
+type Lane = (String, String);
+
 impl Outbox {
     pub fn new(store: Store, ways: Ways, wake: Arc<Notify>, deliveries: Arc<Deliveries>) -> Self {
         Self { store, ways: Arc::new(ways), wake, deliveries }
@@ -66,27 +77,28 @@ impl Outbox {
 
     /// Delivers until `stop` says so, and then what is due, for at most `grace`.
     pub async fn run(self, mut stop: watch::Receiver<bool>, grace: Duration) -> Result<(), Fault> {
-        let mut in_flight: JoinSet<(String, Result<(), Fault>)> = JoinSet::new();
-        let mut busy: BTreeSet<String> = BTreeSet::new();
+        let mut in_flight: JoinSet<(Lane, Result<Option<Duration>, Fault>)> = JoinSet::new();
+        let mut busy: BTreeSet<Lane> = BTreeSet::new();
+        let mut paces = Paces::default();
         let mut deadline: Option<Instant> = None;
         loop {
             let now = now();
+            // When a row that is due may go, as far as its way out is not ready for it yet.
+            let mut ready: Option<Instant> = None;
             for row in self.store.ask(move |db| db.due(now)).await? {
-                if busy.contains(&row.route) {
+                let lane = (row.route.clone(), row.load.lane().to_owned());
+                if busy.contains(&lane) || in_flight.len() >= IN_FLIGHT_MAX {
                     continue;
                 }
-                busy.insert(row.route.clone());
+                if let Err(at) = paces.take(&row.route, kind(&row), Instant::now()) {
+                    ready = Some(ready.map_or(at, |earlier| earlier.min(at)));
+                    continue;
+                }
+                busy.insert(lane.clone());
                 let (store, ways, deliveries) = (self.store.clone(), self.ways.clone(), self.deliveries.clone());
-                in_flight.spawn(async move {
-                    let route = row.route.clone();
-                    let pace = if route.starts_with("slack:") { SLACK_PACE } else { Duration::ZERO };
-                    let outcome = deliver(&store, &ways, &deliveries, row).await;
-                    // From the answer on: however long a request takes, Slack never sees two within the pace.
-                    tokio::time::sleep(pace).await;
-                    (route, outcome)
-                });
+                in_flight.spawn(async move { (lane, deliver(&store, &ways, &deliveries, row).await) });
             }
-            if deadline.is_some() && in_flight.is_empty() {
+            if deadline.is_some() && in_flight.is_empty() && ready.is_none() {
                 let left = self.store.ask(move |db| db.due(now)).await?;
                 if left.is_empty() {
                     return Ok(());
@@ -94,14 +106,19 @@ impl Outbox {
             }
             let next = self.store.ask(|db| db.next_due()).await?;
             let pause = next.map_or(Duration::from_secs(60), |at| Duration::from_millis(at.since(now).millis().max(20)));
+            // Rows that wait for their lane have a time that has come: what is under way wakes us.
+            let pause = if next.is_some_and(|at| at <= now) { Duration::from_secs(60) } else { pause };
+            let until = (Instant::now() + pause).min(ready.unwrap_or(Instant::now() + pause));
             tokio::select! {
                 Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {
-                    let (route, outcome) = done.map_err(|error| Fault::plain(format!("a delivery failed: {error}")))?;
-                    busy.remove(&route);
-                    outcome?;
+                    let (lane, outcome) = done.map_err(|error| Fault::plain(format!("a delivery failed: {error}")))?;
+                    busy.remove(&lane);
+                    if let Some(pause) = outcome? {
+                        paces.hold(&lane.0, Instant::now() + pause);
+                    }
                 }
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(pause), if in_flight.is_empty() || next.is_some() => {}
+                () = tokio::time::sleep_until(until) => {}
                 _ = stop.changed(), if deadline.is_none() => deadline = Some(Instant::now() + grace),
                 () = async { tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => {
                     warn!("stopped before every notification was delivered; the rest follows after the next start");
@@ -112,48 +129,100 @@ impl Outbox {
     }
 }
 
-async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) -> Result<(), Fault> {
+fn kind(row: &Row) -> Kind {
+    match (row.route.split_once(':').map(|(way, _)| way), &row.load) {
+        (Some("slack"), Load::Message(_, Some(_))) => Kind::Update,
+        (Some("slack"), _) => Kind::Post,
+        _ => Kind::Free,
+    }
+}
+
+/// How long the way out wants to be left alone, where it says so.
+async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) -> Result<Option<Duration>, Fault> {
     let seq = row.seq;
     store.ask(move |db| db.sending(seq)).await?;
-    let posted = match row.route.split_once(':') {
-        Some(("slack", channel)) => match &ways.slack {
-            Some(slack) => {
-                let fired = format!("{}-{}", row.notification.alert_id, Reason::Fired.name());
-                let route = row.route.clone();
-                let thread = if row.notification.reason == Reason::Fired { None } else { store.ask(move |db| db.receipt(&fired, &route)).await? };
-                let message = compose(&row.notification, &ways.public_url, row.maybe_sent);
-                let posted = slack.post(channel, &row.id, &message, thread.as_deref()).await;
-                if ways.crash_after_post && matches!(posted, Posted::Sent(_)) {
-                    warn!("crash test: aborting before the receipt is stored");
-                    std::process::abort();
-                }
-                posted
-            }
-            None => Posted::Refused("no bot token is set".to_owned()),
-        },
-        Some(("nats", subject)) => match &ways.nats {
-            Some(client) => publish(client, subject, &row).await,
+    let posted = match (row.route.split_once(':'), &row.load) {
+        (Some(("slack", channel)), Load::Message(telling, post)) => to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
+        (Some(("slack", _)), Load::Line(telling, post)) => line_to_slack(ways, &row, telling, post.as_ref()).await,
+        (Some(("nats", subject)), load) => match &ways.nats {
+            Some(client) => publish(client, subject, &row.id, load).await,
             None => Posted::Refused("no connection to NATS".to_owned()),
         },
-        Some(("terminal", channel)) => {
+        (Some(("terminal", channel)), load) => {
             if ways.terminal {
-                show(&for_terminal(
-                    &compose(&row.notification, &ways.public_url, row.maybe_sent),
-                    channel,
-                    std::io::IsTerminal::is_terminal(&std::io::stdout()),
-                ));
+                on_terminal(channel, load, &ways.public_url);
             }
             Posted::Sent("shown".to_owned())
         }
         _ => Posted::Refused(format!("unknown route {}", row.route)),
     };
-    settle(store, deliveries, row, posted).await
+    settle(store, ways, deliveries, row, posted).await
 }
 
-async fn publish(client: &async_nats::Client, subject: &str, row: &Row) -> Posted {
+/// Posts an incident's message, or brings it up to date.
+async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling: &Telling, post: Option<&Post>) -> Result<Posted, Fault> {
+    let Some(slack) = &ways.slack else { return Ok(Posted::Refused("no bot token is set".to_owned())) };
+    let incident = telling.incident.id.clone();
+    let mut post = post.cloned();
+    if post.is_none() && row.maybe_sent {
+        match slack.look_back(channel, &incident, row.planned_at).await {
+            Ok(found) => post = found,
+            Err(posted) => return Ok(posted),
+        }
+    }
+    let words = message::incident(&telling.incident, &ways.public_url, row.maybe_sent && post.is_none());
+    let mut posted = Posted::Refused("invalid_blocks".to_owned());
+    for chart in [blocks::Chart::Native, blocks::Chart::Sparkline] {
+        let content = blocks::incident(&words, &row.id, chart);
+        posted = match &post {
+            Some(post) => slack.update(&post.channel, &post.ts, content).await,
+            None => slack.post(channel, content, None, false).await,
+        };
+        // A workspace that knows no charts refuses them.
+        if !matches!(&posted, Posted::Refused(problem) if problem == "invalid_blocks") {
+            break;
+        }
+    }
+    if ways.crash_after_post && matches!(posted, Posted::Sent(_)) {
+        warn!("crash test: aborting before the receipt is stored");
+        std::process::abort();
+    }
+    if let (Posted::Sent(receipt), None) = (&posted, &post)
+        && let Some((channel, ts)) = receipt.split_once('/')
+    {
+        post = Some(Post { channel: channel.to_owned(), ts: ts.to_owned() });
+    }
+    if let (Posted::Sent(_), Some(post)) = (&posted, post) {
+        let route = row.route.clone();
+        store.ask(move |db| db.posted(&incident, &route, &post)).await?;
+    }
+    Ok(posted)
+}
+
+/// Says in its thread what happened.
+async fn line_to_slack(ways: &Ways, row: &Row, telling: &Telling, post: Option<&Post>) -> Posted {
+    let Some(slack) = &ways.slack else { return Posted::Refused("no bot token is set".to_owned()) };
+    let Some(post) = post else { return Posted::Refused("its message is not there".to_owned()) };
+    if row.maybe_sent {
+        match slack.look_back_thread(post, &row.id).await {
+            Ok(true) => return Posted::Sent("found".to_owned()),
+            Ok(false) => {}
+            Err(posted) => return posted,
+        }
+    }
+    // What calls for somebody is shown in the channel as well.
+    let loud = matches!(telling.occasion, Occasion::Reminded);
+    slack.post(&post.channel, blocks::line(telling, &row.id, row.maybe_sent), Some(&post.ts), loud).await
+}
+
+async fn publish(client: &async_nats::Client, subject: &str, id: &str, load: &Load) -> Posted {
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Nats-Msg-Id", row.id.as_str());
-    let body = match serde_json::to_vec(&row.notification) {
+    headers.insert("Nats-Msg-Id", id);
+    let body = match load {
+        Load::Alert(notification) => serde_json::to_vec(notification),
+        Load::Message(telling, _) | Load::Line(telling, _) => serde_json::to_vec(telling),
+    };
+    let body = match body {
         Ok(body) => body,
         Err(error) => return Posted::Refused(error.to_string()),
     };
@@ -166,10 +235,25 @@ async fn publish(client: &async_nats::Client, subject: &str, row: &Row) -> Poste
     }
 }
 
-async fn settle(store: &Store, deliveries: &Deliveries, row: Row, posted: Posted) -> Result<(), Fault> {
+/// A message when it is new and when it ends; in between what happened, as in its thread.
+fn on_terminal(channel: &str, load: &Load, public_url: &str) {
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    match load {
+        Load::Message(telling, _)
+            if !telling.aloud && telling.occasion != Occasion::Updated || matches!(telling.occasion, Occasion::Resolved { .. }) =>
+        {
+            show(&for_terminal(&message::incident(&telling.incident, public_url, false).message, channel, colours));
+        }
+        Load::Line(telling, _) if !matches!(telling.occasion, Occasion::Resolved { .. }) => show(&line_for_terminal(telling, channel, colours)),
+        _ => {}
+    }
+}
+
+async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, posted: Posted) -> Result<Option<Duration>, Fault> {
     let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
     let (seq, now) = (row.seq, now());
     let again = |pause: Duration| now + Span::from_millis(pause.as_millis() as u64);
+    let mut hold = None;
     let (next, maybe_sent, problem) = match posted {
         Posted::Sent(receipt) => {
             count(&deliveries.sent);
@@ -177,29 +261,44 @@ async fn settle(store: &Store, deliveries: &Deliveries, row: Row, posted: Posted
             if row.maybe_sent {
                 count(&deliveries.possible_repeats);
             }
-            info!(notification = %row.id, route = %row.route, rule = %row.notification.rule, reason = row.notification.reason.name(), "notified");
-            return store.ask(move |db| db.sent(seq, &receipt)).await;
+            info!(notification = %row.id, route = %row.route, step = row.load.step().name(), "notified");
+            store.ask(move |db| db.sent(seq, &receipt)).await?;
+            return Ok(None);
         }
         Posted::Refused(problem) => {
-            count(&deliveries.failed);
-            error!(notification = %row.id, route = %row.route, %problem, hint = hint(&problem), "a notification was refused and is given up");
-            return store.ask(move |db| db.failed(seq, &problem)).await;
+            return give_up(store, ways, deliveries, row, problem).await.map(|()| None);
         }
         Posted::Later(pause) => {
             count(&deliveries.rate_limited);
+            hold = Some(pause);
             (again(pause), false, "rate limited".to_owned())
         }
         Posted::Again(problem) => (again(backoff(row.tries, seq)), false, problem),
         Posted::Unknown(problem) => (again(backoff(row.tries, seq)), true, problem),
     };
-    if now.since(row.planned_at) > AGE_MAX {
-        count(&deliveries.failed);
-        error!(notification = %row.id, route = %row.route, %problem, "a notification could not be delivered for a day and is given up");
-        return store.ask(move |db| db.failed(seq, &problem)).await;
+    if now.since(row.planned_at) > ways.give_up_after {
+        return give_up(store, ways, deliveries, row, problem).await.map(|()| None);
     }
     count(&deliveries.retried);
     warn!(notification = %row.id, route = %row.route, %problem, tries = row.tries + 1, "a notification was not delivered yet");
-    store.ask(move |db| db.again(seq, next, maybe_sent, &problem)).await
+    store.ask(move |db| db.again(seq, next, maybe_sent, &problem)).await?;
+    Ok(hold)
+}
+
+/// It will not be taken on this way; where there is another, it goes there.
+async fn give_up(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, problem: String) -> Result<(), Fault> {
+    let seq = row.seq;
+    let fallback = ways.fallback.as_ref().map(|channel| format!("slack:{channel}"));
+    let fallback = fallback.filter(|route| row.route.starts_with("slack:") && *route != row.route);
+    let hint = hint(&problem);
+    if let Some(route) = fallback {
+        deliveries.rerouted.fetch_add(1, Ordering::Relaxed);
+        error!(notification = %row.id, route = %row.route, to = %route, %problem, hint, "a notification was refused and goes to the fallback channel");
+        return store.ask(move |db| db.reroute(seq, &problem, &route)).await;
+    }
+    deliveries.failed.fetch_add(1, Ordering::Relaxed);
+    error!(notification = %row.id, route = %row.route, %problem, hint, "a notification was refused or is too old, and is given up");
+    store.ask(move |db| db.failed(seq, &problem)).await
 }
 
 /// Doubling from a second, less up to a quarter.

@@ -1,7 +1,8 @@
 //! Which notification goes where: Slack channels by rule, environment and default, and NATS subjects for machines.
 
 use machine::Notification;
-use std::collections::BTreeMap;
+use machine::incident::Telling;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
 pub struct Routes {
@@ -13,19 +14,39 @@ pub struct Routes {
     pub nats: bool,
 }
 
+/// One way out of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// `slack:#llm-alerts`, `nats:…`.
+    pub to: String,
+    /// There is one message, so that a later one makes earlier ones needless that are not sent yet.
+    pub superseding: bool,
+    /// What happened is said in a thread as well.
+    pub threaded: bool,
+}
+
 impl Routes {
-    /// The routes of a notification, such as `slack:#llm-alerts` and `nats:streamgauge.alerts.production.fallback-rate`.
+    /// The ways of an alert's notification: machines that follow alerts.
     pub fn of(&self, notification: &Notification) -> Vec<String> {
-        let (own, notify) = self.environments.get(&notification.environment).map_or((None, true), |(channel, notify)| (channel.as_ref(), *notify));
-        let mut routes = Vec::new();
-        if notify {
-            let channel = notification.channel.as_ref().or(own).unwrap_or(&self.channel);
-            routes.extend(self.people.iter().map(|way| format!("{way}:{channel}")));
+        let subject = || format!("nats:streamgauge.alerts.{}.{}", token(&notification.environment), token(&notification.rule));
+        self.nats.then(subject).into_iter().collect()
+    }
+
+    /// The ways of an incident: every channel that any of its alerts is for.
+    pub fn of_incident(&self, telling: &Telling, alerts: &[Notification]) -> Vec<Route> {
+        let mut routes = BTreeSet::new();
+        for alert in alerts {
+            let (own, notify) = self.environments.get(&alert.environment).map_or((None, true), |(channel, notify)| (channel.as_ref(), *notify));
+            if notify {
+                let channel = alert.channel.as_ref().or(own).unwrap_or(&self.channel);
+                routes.extend(self.people.iter().map(|way| Route { to: format!("{way}:{channel}"), superseding: *way == "slack", threaded: true }));
+            }
         }
         if self.nats {
-            routes.push(format!("nats:streamgauge.alerts.{}.{}", token(&notification.environment), token(&notification.rule)));
+            let to = format!("nats:streamgauge.incidents.{}", token(&telling.incident.environment));
+            routes.insert(Route { to, superseding: false, threaded: false });
         }
-        routes
+        routes.into_iter().collect()
     }
 }
 

@@ -1,30 +1,25 @@
-//! Posting to Slack through slack-morphism: a message into blocks, and Slack's answers into what the outbox must know.
+//! Speaking to Slack through slack-morphism: posting, updating, looking back, and Slack's answers as what the outbox must know.
 //!
-//! Retries, pacing and order are the outbox's. Every limit of Slack's that our messages could reach is kept here, and nothing a log says can ping
-//! anyone: `&`, `<` and `>` are escaped.
+//! Retries, pacing and order are the outbox's; what a message looks like is `slack/blocks.rs`.
+
+pub mod blocks;
 
 use crate::config::SlackConfig;
 use crate::error::Fault;
-use crate::message::{Colour, Message};
+use crate::store::Post;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
+use model::{Span, Timestamp};
+use serde::Deserialize;
 use slack_morphism::errors::SlackClientError;
 use slack_morphism::prelude::*;
 use std::time::Duration;
-
-/// Slack's limits on the parts that we use.
-const HEADER_MAX: usize = 150;
-const SECTION_MAX: usize = 3000;
-const FIELD_MAX: usize = 2000;
-const FIELDS_PER_SECTION: usize = 10;
-const TEXT_MAX: usize = 4000;
-/// Over all blocks: Slack refuses more than about 13,200 characters, which it does not document.
-const BLOCKS_CHARACTERS_MAX: usize = 12_000;
 
 pub struct Slack {
     client: SlackClient<SlackClientHyperConnector<HttpsConnector<HttpConnector>>>,
     token: SlackApiToken,
     timeout: Duration,
+    look_back: bool,
 }
 
 impl std::fmt::Debug for Slack {
@@ -36,7 +31,7 @@ impl std::fmt::Debug for Slack {
 /// What came of a post.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Posted {
-    /// Slack's timestamp of the message, which names it.
+    /// What names it there.
     Sent(String),
     /// Slack did not take it, and says when to try again.
     Later(Duration),
@@ -63,21 +58,166 @@ impl Slack {
             .enable_http1()
             .build();
         let connector = SlackClientHyperConnector::with_connector(connector).with_slack_api_url(&config.api_url);
-        Ok(Some(Self { client: SlackClient::new(connector), token: SlackApiToken::new(token.expose().into()), timeout: config.timeout }))
+        Ok(Some(Self {
+            client: SlackClient::new(connector),
+            token: SlackApiToken::new(token.expose().into()),
+            timeout: config.timeout,
+            look_back: config.look_back,
+        }))
     }
 
-    /// Posts `message`, in the thread of `thread` and shown in the channel as well when that is given.
-    pub async fn post(&self, channel: &str, id: &str, message: &Message, thread: Option<&str>) -> Posted {
-        let mut request = SlackApiChatPostMessageRequest::new(channel.into(), content(id, message)).with_unfurl_links(false).with_unfurl_media(false);
+    /// Posts, in a thread where that is given; `loud`: shown in the channel as well. The receipt is the channel's id and the message's time stamp, `C…/…`.
+    pub async fn post(&self, channel: &str, content: SlackMessageContent, thread: Option<&str>, loud: bool) -> Posted {
+        let mut request = SlackApiChatPostMessageRequest::new(channel.into(), content).with_unfurl_links(false).with_unfurl_media(false);
         if let Some(thread) = thread {
-            request = request.with_thread_ts(thread.into()).with_reply_broadcast(true);
+            request = request.with_thread_ts(thread.into());
+            if loud {
+                request = request.with_reply_broadcast(true);
+            }
         }
         let session = self.client.open_session(&self.token);
-        match tokio::time::timeout(self.timeout, session.chat_post_message(&request)).await {
+        self.answered(session.chat_post_message(&request), |response| format!("{}/{}", response.channel, response.ts)).await
+    }
+
+    /// Replaces what a message of ours says. Doing it twice changes nothing.
+    pub async fn update(&self, channel: &str, ts: &str, content: SlackMessageContent) -> Posted {
+        let request = SlackApiChatUpdateRequest::new(channel.into(), content, ts.into());
+        let session = self.client.open_session(&self.token);
+        self.answered(session.chat_update(&request), |response| format!("{}/{}", response.channel, response.ts)).await
+    }
+
+    /// The message of an incident that was posted since `since`, where `slack.look_back` allows to look; of an attempt that nobody knows the end of.
+    ///
+    /// # Errors
+    /// When Slack does not say.
+    pub async fn look_back(&self, channel: &str, incident: &str, since: Timestamp) -> Result<Option<Post>, Posted> {
+        if !self.look_back {
+            return Ok(None);
+        }
+        let channel = self.channel_id(channel).await?;
+        // Clocks differ.
+        let oldest = format!("{}.000000", (since - Span::from_secs(60)).millis() / 1000);
+        let found = self.messages("conversations.history", &[("channel", &channel), ("oldest", &oldest)]).await?;
+        let ours = found.into_iter().find(|message| message.says("incident", incident) && message.is_first());
+        Ok(ours.map(|message| Post { channel, ts: message.ts }))
+    }
+
+    /// Whether a line stands in a thread already.
+    ///
+    /// # Errors
+    /// When Slack does not say.
+    pub async fn look_back_thread(&self, post: &Post, id: &str) -> Result<bool, Posted> {
+        if !self.look_back {
+            return Ok(false);
+        }
+        let found = self.messages("conversations.replies", &[("channel", &post.channel), ("ts", &post.ts)]).await?;
+        Ok(found.iter().any(|message| message.says("id", id)))
+    }
+
+    async fn channel_id(&self, name: &str) -> Result<String, Posted> {
+        /// A workspace of ten thousand channels.
+        const PAGES_MAX: usize = 10;
+        let Some(plain) = name.strip_prefix('#') else { return Ok(name.to_owned()) };
+        let mut cursor = String::new();
+        for _ in 0..PAGES_MAX {
+            let asked = [("limit", "1000"), ("types", "public_channel,private_channel"), ("cursor", &cursor)];
+            let page: Channels = self.get("conversations.list", &asked).await?;
+            if let Some(channel) = page.channels.into_iter().find(|channel| channel.name == plain) {
+                return Ok(channel.id);
+            }
+            cursor = page.response_metadata.next_cursor;
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        Err(Posted::Refused("channel_not_found".to_owned()))
+    }
+
+    /// Of a channel or a thread, the latest thousand at most.
+    async fn messages(&self, method: &str, asked: &[(&str, &str)]) -> Result<Vec<Told>, Posted> {
+        /// Far more than a channel says within an attempt.
+        const PAGES_MAX: usize = 5;
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        for _ in 0..PAGES_MAX {
+            let asked = [asked, &[("include_all_metadata", "true"), ("limit", "200"), ("cursor", &cursor)]].concat();
+            let page: Page = self.get(method, &asked).await?;
+            found.extend(page.messages);
+            cursor = page.response_metadata.next_cursor;
+            if cursor.is_empty() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn get<T: for<'de> Deserialize<'de> + Send>(&self, method: &str, asked: &[(&str, &str)]) -> Result<T, Posted> {
+        let asked: Vec<(&str, Option<String>)> =
+            asked.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, Some((*value).to_owned()))).collect();
+        let session = self.client.open_session(&self.token);
+        match tokio::time::timeout(self.timeout, session.http_session_api.http_get(method, &asked, None)).await {
+            Err(_) => Err(Posted::Again(format!("{method}: no answer within {} s", self.timeout.as_secs()))),
+            Ok(Ok(answer)) => Ok(answer),
+            // Looking changes nothing, so that it can be done again whatever became of it.
+            Ok(Err(error)) => Err(match classify(error) {
+                Posted::Unknown(problem) => Posted::Again(problem),
+                other => other,
+            }),
+        }
+    }
+
+    async fn answered<T>(&self, asked: impl Future<Output = Result<T, SlackClientError>>, receipt: impl FnOnce(T) -> String) -> Posted {
+        match tokio::time::timeout(self.timeout, asked).await {
             Err(_) => Posted::Unknown(format!("no answer within {} s", self.timeout.as_secs())),
-            Ok(Ok(response)) => Posted::Sent(response.ts.to_string()),
+            Ok(Ok(response)) => Posted::Sent(receipt(response)),
             Ok(Err(error)) => classify(error),
         }
+    }
+}
+
+/// Messages as far as we look at them: of others' there is nothing that we could rely on.
+#[derive(Debug, Deserialize)]
+struct Page {
+    messages: Vec<Told>,
+    #[serde(default)]
+    response_metadata: Next,
+}
+
+#[derive(Debug, Deserialize)]
+struct Channels {
+    channels: Vec<Named>,
+    #[serde(default)]
+    response_metadata: Next,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Next {
+    #[serde(default)]
+    next_cursor: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Told {
+    ts: String,
+    #[serde(default)]
+    thread_ts: Option<String>,
+    #[serde(default)]
+    metadata: serde_json::Value,
+}
+
+impl Told {
+    fn says(&self, key: &str, value: &str) -> bool {
+        self.metadata["event_payload"][key].as_str() == Some(value)
+    }
+
+    fn is_first(&self) -> bool {
+        self.thread_ts.as_ref().is_none_or(|thread| *thread == self.ts)
     }
 }
 
@@ -120,84 +260,5 @@ pub fn hint(problem: &str) -> &'static str {
         "missing_scope" => "give the app the scope chat:write and reinstall it",
         "is_archived" => "the channel is archived; route the alerts to another one",
         _ => "see https://docs.slack.dev/reference/methods/chat.postMessage",
-    }
-}
-
-fn content(id: &str, message: &Message) -> SlackMessageContent {
-    let mark = match message.colour {
-        Colour::Red => "🔴",
-        Colour::Orange => "🟠",
-        Colour::Blue => "🔵",
-        Colour::Green => "✅",
-        Colour::Grey => "⚪",
-    };
-    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&format!("{mark} {}", message.headline), HEADER_MAX))).into()];
-    let summary = cut(&escape(&message.summary), SECTION_MAX);
-    // Slack refuses a text of nothing.
-    if !summary.trim().is_empty() {
-        blocks.push(SlackSectionBlock::new().with_text(md!(summary.clone())).into());
-    }
-    let mut links = format!("<{}|Open>", message.link);
-    let examples: Vec<_> = message.examples.iter().zip(1..).map(|(link, number)| format!("<{link}|{number}>")).collect();
-    if !examples.is_empty() {
-        links += &format!("  ·  Calls {}", examples.join(" "));
-    }
-    if let Some(runbook) = message.runbook.as_deref().filter(|url| url.starts_with("http")) {
-        links += &format!("  ·  <{}|Runbook>", runbook.replace(['<', '>', '|', ' '], ""));
-    }
-    links += &format!("  ·  alert {}", message.alert_id);
-    let links = cut(&links, SECTION_MAX);
-    // However much the logs and the rule say, each field keeps its share of the message.
-    let room = BLOCKS_CHARACTERS_MAX - HEADER_MAX - summary.chars().count() - links.chars().count();
-    let field_max = FIELD_MAX.min(room / message.fields.len().max(1));
-    for fields in message.fields.chunks(FIELDS_PER_SECTION) {
-        let fields = fields.iter().map(|(label, value)| md!(cut(&format!("*{}*\n{}", escape(label), escape(value)), field_max))).collect();
-        blocks.push(SlackSectionBlock::new().with_fields(fields).into());
-    }
-    let mut context = vec![SlackContextBlockElement::MarkDown(md!(links))];
-    if message.possible_repeat {
-        context.push(SlackContextBlockElement::MarkDown(md!(":repeat: Possibly a repeat: an earlier attempt was not confirmed.")));
-    }
-    blocks.push(SlackContextBlock::new(context).into());
-    let fields: Vec<_> = message.fields.iter().map(|(label, value)| format!("{label}: {value}")).collect();
-    let text = cut(&escape(&format!("{}\n{}\n{}", message.headline, message.summary, fields.join("\n"))), TEXT_MAX);
-    let metadata = SlackMessageMetadata::new("streamgauge_notification".into()).with_event_payload(
-        [("id".to_owned(), id.to_owned()), ("possible_repeat".to_owned(), message.possible_repeat.to_string())].into_iter().collect(),
-    );
-    SlackMessageContent::new().with_text(text).with_blocks(blocks).with_metadata(metadata)
-}
-
-/// Slack's three control characters, so that no log can make a mention or a link.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// At most `most` characters, the last one an ellipsis where something is missing; never inside an escape.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(most - 1).collect();
-    if let Some(at) = kept.rfind('&').filter(|at| !kept[*at..].contains(';')) {
-        kept.truncate(at);
-    }
-    kept.push('…');
-    kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_message_can_ping() {
-        assert_eq!(escape("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
-    }
-
-    #[test]
-    fn texts_are_cut_to_slacks_limits_and_never_inside_an_escape() {
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcd", 3), "ab…");
-        assert_eq!(cut("ab&amp;cd", 5), "ab…");
     }
 }

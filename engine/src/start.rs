@@ -7,7 +7,9 @@ use crate::config::{Config, Delivery};
 use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
+use crate::findings::Finder;
 use crate::http::{self, App, Readiness};
+use crate::incidents::{self, Around};
 use crate::indexing::{self, Keep, Refill};
 use crate::inspect::Inspector;
 use crate::journal::Journal;
@@ -27,6 +29,7 @@ use crate::source::{Batch, core, nats};
 use crate::store::Store;
 use crate::suspensions::Suspensions;
 use evaluators::{Evaluators, Objective, SchemaSource};
+use machine::incident::Settings;
 use machine::{Effect, Machine, Start};
 use model::plan::{Filter, Plan, Rule, Windows};
 use model::{Key, Span, Timestamp};
@@ -43,6 +46,8 @@ use tracing::{error, info, warn};
 const READ_AHEAD: usize = 2;
 /// What a stop waits for notifications that are due.
 const DELIVERY_GRACE: Duration = Duration::from_secs(10);
+/// A message older than this is given up: a day-old page helps nobody, and the page and the log still show it.
+const GIVE_UP_AFTER: Span = Span::from_secs(24 * 3600);
 /// Between attempts to read the stream again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -73,6 +78,7 @@ pub struct Running {
     pub pulse: Arc<Pulse>,
     daemon: JoinHandle<Result<Machine, Fault>>,
     outbox: JoinHandle<Result<(), Fault>>,
+    incidents: JoinHandle<Result<(), Fault>>,
     listener: JoinHandle<Result<(), Fault>>,
     reading: JoinHandle<Result<(), Fault>>,
     indexing: JoinHandle<()>,
@@ -82,6 +88,7 @@ pub struct Running {
     desk: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     stop_edges: watch::Sender<bool>,
+    stop_outbox: watch::Sender<bool>,
 }
 
 /// The files of code evaluators: shipped ones that are asked for, and the user's own.
@@ -248,6 +255,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let people = [slack.is_some().then_some("slack"), options.terminal.then_some("terminal")].into_iter().flatten().collect();
     let environments = config.environments.iter().map(|(name, own)| (name.clone(), (own.channel.clone(), own.notify))).collect();
     let routes = Routes { people, channel: config.slack.channel.clone(), environments, nats: connection.is_some() };
+    let heard = Arc::new(Notify::new());
     let source_said = match &identity {
         Some(_) => format!("stream {} at {}", config.nats.stream, config.nats.url),
         None if delivery.is_some() => format!("{} at {} ({})", config.nats.subjects.join(", "), config.nats.url, core::LOSES),
@@ -257,6 +265,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
 
     let (stop, stopped) = watch::channel(false);
     let (stop_edges, edges_stopped) = watch::channel(false);
+    let (stop_outbox, outbox_stopped) = watch::channel(false);
     let (send_batches, batches) = mpsc::channel(READ_AHEAD);
     let (reader, questions) = reader();
     let (pulse, deliveries, wake, readiness) =
@@ -317,7 +326,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         machine,
         inspector,
         store: store.clone(),
-        routes,
+        routes: routes.clone(),
         journal,
         new_stream,
         journaled: store.ask(|db| db.journaled()).await?,
@@ -328,6 +337,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         retention: span(config.store.retention),
         store_max: config.store.max_size.bytes(),
         wake: wake.clone(),
+        heard: heard.clone(),
         pulse: pulse.clone(),
         follows_time: connection.is_some(),
         crash: options.crash,
@@ -362,7 +372,18 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             tokio::spawn(reading.run(identity.last_sequence <= position, send_batches, readiness.clone()))
         }
     };
-    let ways = Ways { slack, nats: connection, terminal: options.terminal, public_url, crash_after_post: options.crash == Some(Crash::AfterPost) };
+    let finder = Finder { reader: reader.clone(), store: store.clone(), calls: calls.clone() };
+    let around = Around { settings: Settings::default(), routes, finder, heard, wake: wake.clone() };
+    let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
+    let ways = Ways {
+        slack,
+        nats: connection,
+        terminal: options.terminal,
+        public_url,
+        fallback: None,
+        give_up_after: GIVE_UP_AFTER,
+        crash_after_post: options.crash == Some(Crash::AfterPost),
+    };
     let outbox = Outbox::new(store.clone(), ways, wake, deliveries.clone());
     let app = App {
         reader: reader.clone(),
@@ -379,6 +400,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         prices,
         datasets,
         calls,
+        incidents,
         access,
     };
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
@@ -388,7 +410,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         store,
         pulse,
         daemon: tokio::spawn(daemon.run(batches, questions, stopped)),
-        outbox: tokio::spawn(outbox.run(edges_stopped.clone(), DELIVERY_GRACE)),
+        outbox: tokio::spawn(outbox.run(outbox_stopped, DELIVERY_GRACE)),
+        incidents: tokio::spawn(incident_keeper.run(edges_stopped.clone())),
         listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
         indexing,
         keeping: keeper.map(|keeper| tokio::spawn(keeper.run())),
@@ -396,6 +419,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         reading,
         stop,
         stop_edges,
+        stop_outbox,
     })
 }
 
@@ -557,6 +581,9 @@ impl Running {
         if let Some(desk) = self.desk {
             desk.await.map_err(|error| Fault::plain(format!("the judges' desk ended unexpectedly: {error}")))?;
         }
+        // It hears of the last alerts before the outbox is told that nothing more comes.
+        self.incidents.await.map_err(|error| Fault::plain(format!("the keeper of incidents ended unexpectedly: {error}")))??;
+        let _ = self.stop_outbox.send(true);
         self.outbox.await.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))??;
         // It ends with the daemon, too.
         self.indexing.await.map_err(|error| Fault::plain(format!("the indexer ended unexpectedly: {error}")))?;
@@ -579,6 +606,10 @@ impl Running {
             ended = &mut self.outbox => {
                 let ended = ended.map_err(|error| Fault::plain(format!("the outbox ended unexpectedly: {error}")))?;
                 return ended.and_then(|()| Err(Fault::plain("the outbox ended before the engine")));
+            }
+            ended = &mut self.incidents => {
+                let ended = ended.map_err(|error| Fault::plain(format!("the keeper of incidents ended unexpectedly: {error}")))?;
+                return ended.and_then(|()| Err(Fault::plain("the keeper of incidents ended before the engine")));
             }
             () = signal => {
                 info!("stopping");

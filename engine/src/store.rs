@@ -6,10 +6,12 @@
 
 mod audit;
 mod by_hand;
+mod incidents;
 mod seen;
 
 pub use audit::{Audited, Way};
 pub use by_hand::{ByHand, by_hand};
+pub use incidents::{Change, HEARD, Post, Step};
 pub use seen::Seen;
 
 use crate::error::Fault;
@@ -18,7 +20,8 @@ use crate::judging::Said;
 use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
 use index::VerdictIs;
-use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, Reason, SliceBlock};
+use machine::incident::Telling;
+use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::fs::File;
@@ -26,13 +29,21 @@ use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 /// Raised whenever a table changes.
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 6;
 
 /// From the version before; `adopted` names the alert that a person adopted.
 const FROM_1_TO_2: &str = "ALTER TABLE journal ADD COLUMN adopted TEXT";
 
 /// `judged` holds what judges said.
 const FROM_3_TO_4: &str = "ALTER TABLE journal ADD COLUMN judged TEXT";
+
+/// What is said of one incident goes in order. What waited to be told of an alert is heard by incidents, and so is what fires.
+const FROM_5_TO_6: &str = "
+ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN step TEXT NOT NULL DEFAULT 'alert';
+UPDATE OR IGNORE outbox SET route = 'incidents' WHERE state IN ('planned', 'sending') AND route NOT LIKE 'nats:%';
+INSERT OR IGNORE INTO outbox (id, route, body, planned_at) SELECT body ->> 'id', 'incidents', body, changed FROM alerts WHERE state = 'firing';
+";
 
 /// Requests waiting for the disk. Each is a batch's worth at most; beyond this the daemon waits, which slows reading and loses nothing.
 const QUEUE_MAX: usize = 64;
@@ -58,7 +69,7 @@ CREATE TABLE IF NOT EXISTS outbox (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, route TEXT NOT NULL, body TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sending', 'sent', 'failed')),
   maybe_sent INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, next_at INTEGER NOT NULL DEFAULT 0, planned_at INTEGER NOT NULL,
-  receipt TEXT, problem TEXT, UNIQUE (id, route));
+  receipt TEXT, problem TEXT, lane TEXT NOT NULL DEFAULT '', step TEXT NOT NULL DEFAULT 'alert', UNIQUE (id, route));
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (state, route, seq);
 CREATE TABLE IF NOT EXISTS alerts (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, stage INTEGER NOT NULL, began INTEGER NOT NULL, changed INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
@@ -100,18 +111,48 @@ pub struct Row {
     pub id: String,
     /// `slack:#channel` or `nats:subject`.
     pub route: String,
-    pub notification: Notification,
+    pub load: Load,
     /// It was being sent when the process died, or the connection broke before an answer came.
     pub maybe_sent: bool,
     pub tries: u32,
     pub planned_at: Timestamp,
 }
 
+/// What a row brings.
+#[derive(Clone, Debug)]
+pub enum Load {
+    Alert(Box<Notification>),
+    /// An incident's message, and where it stands already.
+    Message(Box<Telling>, Option<Post>),
+    /// A line in its thread.
+    Line(Box<Telling>, Option<Post>),
+}
+
+impl Load {
+    /// What it must not overtake: what else is said of its incident.
+    pub fn lane(&self) -> &str {
+        match self {
+            Self::Alert(_) => "",
+            Self::Message(telling, _) | Self::Line(telling, _) => &telling.incident.id,
+        }
+    }
+
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Alert(_) => Step::Alert,
+            Self::Message(..) => Step::Message,
+            Self::Line(..) => Step::Line,
+        }
+    }
+}
+
 /// How far a notification has come on one way out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     pub route: String,
-    pub reason: Reason,
+    /// Why: of an alert `fired`, of an incident `grew`.
+    pub reason: String,
+    pub step: Step,
     /// `planned`, `sending`, `sent` or `failed`.
     pub state: String,
     pub tries: u32,
@@ -145,20 +186,20 @@ impl Db {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(TABLES)?;
+        connection.execute_batch(incidents::TABLES)?;
         let db = Self { connection, _lock: lock };
         match db.meta("schema")?.and_then(|version| version.parse::<i64>().ok()) {
             None => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
             Some(SCHEMA_VERSION) => {}
-            Some(1) => {
-                db.connection.execute_batch(FROM_1_TO_2)?;
-                db.connection.execute_batch(FROM_3_TO_4)?;
-                db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
-            }
-            // `audit` came with 5, and is made above where it is missing.
-            Some(4) => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
-            // `history` came with 3.
-            Some(2 | 3) => {
-                db.connection.execute_batch(FROM_3_TO_4)?;
+            // `history` came with 3 and `audit` with 5; they are made above where they are missing.
+            Some(version @ 1..SCHEMA_VERSION) => {
+                if version == 1 {
+                    db.connection.execute_batch(FROM_1_TO_2)?;
+                }
+                if version <= 3 {
+                    db.connection.execute_batch(FROM_3_TO_4)?;
+                }
+                db.connection.execute_batch(FROM_5_TO_6)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
             }
             Some(other) => {
@@ -398,12 +439,12 @@ impl Db {
         Ok(dropped)
     }
 
-    /// Plans a notification for each route and notes the alert's new state; what is there already stays as it is.
+    /// Plans a notification for each route and for incidents to hear of, and notes the alert's new state; what is there already stays as it is.
     pub fn plan(&mut self, notification: &Notification, routes: &[String], now: Timestamp) -> Result<(), Fault> {
         let body =
             serde_json::to_string(notification).map_err(|error| Fault::plain(format!("cannot write notification {}: {error}", notification.id)))?;
         let transaction = self.connection.transaction()?;
-        for route in routes {
+        for route in routes.iter().map(String::as_str).chain([HEARD]) {
             let sql = "INSERT INTO outbox (id, route, body, planned_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
             transaction.execute(sql, params![notification.id, route, body, now.millis()])?;
         }
@@ -422,33 +463,33 @@ impl Db {
         rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
     }
 
-    /// The notifications of an alert on each way out, as they were planned.
+    /// What was planned of an alert and of its incident, on each way out, the latest 200.
     pub fn deliveries(&self, alert_id: &str) -> Result<Vec<Delivery>, Fault> {
-        let sql = "SELECT route, body, state, tries, planned_at, problem, maybe_sent FROM outbox
-            WHERE id >= ?1 || '-' AND id < ?1 || '.' ORDER BY seq LIMIT 200";
+        let sql = "SELECT route, COALESCE(body ->> '$.occasion.is', body ->> 'reason', ''), step, state, tries, planned_at, problem, maybe_sent
+            FROM outbox WHERE route <> ?2 AND (id >= ?1 || '-' AND id < ?1 || '.' OR lane IN (SELECT incident FROM members WHERE alert = ?1) OR lane = ?1)
+            ORDER BY seq DESC LIMIT 200";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([alert_id], |row| {
-            let planned_at = Timestamp::from_millis(row.get(4)?).unwrap_or_default();
-            let (route, body, state): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok((
-                route,
-                body,
-                Delivery {
-                    route: String::new(),
-                    reason: Reason::Fired,
-                    state,
-                    tries: row.get(3)?,
-                    planned_at,
-                    problem: row.get(5)?,
-                    maybe_repeated: row.get(6)?,
-                },
-            ))
+        let rows = statement.query_map([alert_id, HEARD], |row| {
+            let planned_at = Timestamp::from_millis(row.get(5)?).unwrap_or_default();
+            let step = match row.get::<_, String>(2)?.as_str() {
+                "message" => Step::Message,
+                "line" => Step::Line,
+                _ => Step::Alert,
+            };
+            Ok(Delivery {
+                route: row.get(0)?,
+                reason: row.get(1)?,
+                step,
+                state: row.get(3)?,
+                tries: row.get(4)?,
+                planned_at,
+                problem: row.get(6)?,
+                maybe_repeated: row.get(7)?,
+            })
         })?;
-        rows.map(|row| {
-            let (route, body, delivery) = row?;
-            Ok(Delivery { route, reason: notification(&body)?.reason, ..delivery })
-        })
-        .collect()
+        let mut rows: Vec<Delivery> = rows.collect::<Result<_, _>>()?;
+        rows.reverse();
+        Ok(rows)
     }
 
     /// Who did what, the newest first.
@@ -479,32 +520,37 @@ impl Db {
         body.map(|body| notification(&body)).transpose()
     }
 
-    /// The first unsent row of every route that is due at `now`.
+    /// The first unsent row of every lane of every route that is due at `now`: what is said of one incident goes in order, and waits for no other.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Row>, Fault> {
-        let sql = "SELECT seq, id, route, body, maybe_sent, tries, planned_at FROM outbox WHERE seq IN
-            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') GROUP BY route) AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
+        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts FROM outbox o
+            LEFT JOIN posts p ON p.incident = o.lane AND p.route = o.route WHERE seq IN
+            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane)
+            AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([now.millis()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, String>(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+        let rows = statement.query_map(params![now.millis(), HEARD], |row| {
+            let (channel, ts): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
+            let post = channel.zip(ts).map(|(channel, ts)| Post { channel, ts });
+            let (body, step): (String, String) = (row.get(3)?, row.get(7)?);
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, body, row.get(4)?, row.get(5)?, row.get(6)?, step, post))
         })?;
         rows.map(|row| {
-            let (seq, id, route, body, maybe_sent, tries, planned_at) = row?;
+            let (seq, id, route, body, maybe_sent, tries, planned_at, step, post) = row?;
             let planned_at = Timestamp::from_millis(planned_at).unwrap_or_default();
-            Ok(Row { seq, id, route, notification: notification(&body)?, maybe_sent, tries, planned_at })
+            let load = match step.as_str() {
+                "message" => Load::Message(Box::new(incidents::read(&body)?), post),
+                "line" => Load::Line(Box::new(incidents::read(&body)?), post),
+                _ => Load::Alert(Box::new(notification(&body)?)),
+            };
+            Ok(Row { seq, id, route, load, maybe_sent, tries, planned_at })
         })
         .collect()
     }
 
     /// When the next planned row becomes due.
     pub fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
-        let next: Option<i64> = self.connection.query_row("SELECT MIN(next_at) FROM outbox WHERE state = 'planned'", [], |row| row.get(0))?;
+        let next: Option<i64> =
+            self.connection.query_row("SELECT MIN(next_at) FROM outbox WHERE state = 'planned' AND route <> ?1", [HEARD], |row| row.get(0))?;
         Ok(next.and_then(Timestamp::from_millis))
-    }
-
-    /// The receipt of a notification that was sent on a route.
-    pub fn receipt(&self, id: &str, route: &str) -> Result<Option<String>, Fault> {
-        let sql = "SELECT receipt FROM outbox WHERE id = ?1 AND route = ?2 AND state = 'sent'";
-        Ok(self.connection.query_row(sql, [id, route], |row| row.get(0)).optional()?.flatten())
     }
 
     /// Durable before the request goes out.
@@ -532,8 +578,9 @@ impl Db {
 
     /// Rows by state: planned (and sending), sent, failed.
     pub fn outbox(&self) -> Result<[u64; 3], Fault> {
-        let sql = "SELECT COALESCE(SUM(state IN ('planned', 'sending')), 0), COALESCE(SUM(state = 'sent'), 0), COALESCE(SUM(state = 'failed'), 0) FROM outbox";
-        Ok(self.connection.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
+        let sql = "SELECT COALESCE(SUM(state IN ('planned', 'sending')), 0), COALESCE(SUM(state = 'sent'), 0), COALESCE(SUM(state = 'failed'), 0) FROM outbox
+            WHERE route <> ?1";
+        Ok(self.connection.query_row(sql, [HEARD], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
     }
 
     /// Forgets what was sent, failed or resolved before `before`.
@@ -542,6 +589,7 @@ impl Db {
         self.connection.execute("DELETE FROM alerts WHERE state = 'resolved' AND changed < ?1", [before.millis()])?;
         self.connection.execute("DELETE FROM verdicts WHERE at < ?1", [before.millis()])?;
         audit::forget(&self.connection, before)?;
+        incidents::forget(&self.connection, before)?;
         // The day that runs is always kept: retention is an hour at least, and a cap may be a day's.
         self.connection.execute("DELETE FROM spend WHERE hour < ?1", [(before - Span::from_secs(86_400)).millis()])?;
         Ok(())
@@ -712,11 +760,12 @@ mod tests {
         {
             let mut db = Db::open(folder.path()).expect("it opens");
             db.save(7, b"state", 0, None).expect("it saves");
-            db.connection.execute_batch("DROP TABLE history; ALTER TABLE journal DROP COLUMN judged").expect("the layout before had neither");
+            let before = "DROP TABLE history; ALTER TABLE journal DROP COLUMN judged; ALTER TABLE outbox DROP COLUMN lane; ALTER TABLE outbox DROP COLUMN step";
+            db.connection.execute_batch(before).expect("the layout before had none of them");
             db.set_meta("schema", "2").expect("it is noted");
         }
         let db = Db::open(folder.path()).expect("it opens again");
-        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("5"));
+        assert_eq!(db.meta("schema").expect("it reads").as_deref(), Some("6"));
         assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
         db.journal(7, &Entry::Judged { now: at("2026-11-22T10:00:00Z"), verdicts: Vec::new() }).expect("there is room for verdicts");
         db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");

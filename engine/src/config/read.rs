@@ -157,6 +157,7 @@ fn slack(slack: &mut Section<'_>) -> SlackConfig {
         api_url: slack.read("api_url", |node| url(node, &["https", "http"])).unwrap_or_else(|| "https://slack.com/api".to_owned()),
         channel: slack.read("channel", channel).unwrap_or_else(|| "#llm-alerts".to_owned()),
         timeout: slack.read("timeout", |node| time(node, SECOND..=MINUTE)).unwrap_or(10 * SECOND),
+        look_back: slack.read("look_back", Node::bool).unwrap_or(false),
     }
 }
 

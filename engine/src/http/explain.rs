@@ -216,7 +216,7 @@ fn judge_of<'c>(plan: &Plan, rule: &Rule, watch: &Watch, labels: &Labels, calibr
 }
 
 /// Adds what a block holds of the group of a watch.
-pub(super) fn add(sum: &mut Cell, block: &SliceBlock, watch: &Watch, identity: &str, labels: &Labels) {
+pub(crate) fn add(sum: &mut Cell, block: &SliceBlock, watch: &Watch, identity: &str, labels: &Labels) {
     for (kept, cell) in block.groupings.iter().filter(|grouping| grouping.identity == identity).flat_map(|grouping| &grouping.cells) {
         let mine = watch.projection.iter().zip(labels).all(|(at, label)| kept[*at] == *label);
         if mine && watch.only.iter().all(|(at, values)| values.contains(&kept[*at])) {
@@ -225,7 +225,7 @@ pub(super) fn add(sum: &mut Cell, block: &SliceBlock, watch: &Watch, identity: &
     }
 }
 
-pub(super) fn point(plan: &Plan, watch: &Watch, cell: &Cell, time: Timestamp, scratch: &mut Quantiles) -> Point {
+pub(crate) fn point(plan: &Plan, watch: &Watch, cell: &Cell, time: Timestamp, scratch: &mut Quantiles) -> Point {
     let grouping = &plan.groupings[watch.grouping];
     let spread = |measure| grouping.measures.iter().position(|known| known == measure).map(|at| &cell.distributions[at]);
     let ratio = |signal| grouping.signals.iter().position(|known| known == signal).map_or_else(Default::default, |at| cell.ratios[at]);

@@ -1,20 +1,21 @@
 //! `/alerts/{id}`: what is known of one alert, while it fires and as long as the store keeps it; and adopting it.
 
 use super::super::access::Caller;
-use super::super::curve::{self, Of};
 use super::super::{App, Named, Problem, adopt, alerts};
 use super::affected;
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link, table, time};
 use crate::chart::{Chart, Mark};
 use crate::config::May;
+use crate::curve::{self, Of};
 use crate::message::{Colour, compose};
 use crate::standing;
+use crate::store::Step;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{Html, Redirect};
-use machine::{Notification, Reason, State as Phase};
+use machine::{Notification, State as Phase};
 use model::plan::{Plan, Statistic};
 use model::{Labels, Span, Timestamp, show};
 use std::fmt::Write;
@@ -145,7 +146,7 @@ async fn charts(app: &App, shown: &Shown) -> Result<String, Problem> {
         let to = (end + around).min(clock).min(from + curve::REACH_MAX);
         let expected = seen(&watch.name).and_then(|seen| seen.expected);
         let of = Of { plan: &shown.plan, watch, environment: &told.environment, labels: &shown.labels, expected };
-        let curve = curve::read(app, of, from, to).await?;
+        let curve = curve::read(&app.reader, &app.store, of, from, to).await?;
         let unit = watch.statistic.unit();
         let about = format!("{} over {}", watch.statistic.describe(), curve.window);
         let most = curve.points.iter().filter_map(|(_, point)| point.value).fold(f64::NEG_INFINITY, f64::max);
@@ -217,17 +218,24 @@ async fn notifications(body: &mut String, app: &App, id: &str) -> Result<(), Pro
     for delivery in deliveries {
         let (way, to) = delivery.route.split_once(':').unwrap_or(("", &delivery.route));
         let repeated = if delivery.maybe_repeated { ", perhaps twice" } else { "" };
-        let reason = match delivery.reason {
-            Reason::Fired => "it fired",
-            Reason::Repeated => "it still fires",
-            Reason::Resolved => "it is back in range",
-            Reason::WentQuiet => "no calls for a day",
-            Reason::RuleChanged => "its rule was changed",
-            Reason::Adopted => "it was adopted",
+        let reason = match (delivery.step, delivery.reason.as_str()) {
+            (_, "fired") => "it fired",
+            (_, "repeated") => "it still fires",
+            (Step::Alert, "resolved") => "it is back in range",
+            (_, "went_quiet") => "no calls for a day",
+            (_, "rule_changed") => "its rule was changed",
+            (_, "adopted") => "it was adopted",
+            (_, "silence_ended") => "silence ended",
+            (_, other) => other,
+        };
+        let step = match delivery.step {
+            Step::Alert => "",
+            Step::Message => " (message)",
+            Step::Line => " (thread)",
         };
         let _ = write!(
             body,
-            "<tr><th scope=row>{reason}<td>{} {}<td>{}{repeated}<td>{}<td class=n>{}<td>{}",
+            "<tr><th scope=row>{reason}{step}<td>{} {}<td>{}{repeated}<td>{}<td class=n>{}<td>{}",
             escaped(way),
             escaped(to),
             escaped(&delivery.state),

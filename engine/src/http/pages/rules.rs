@@ -1,13 +1,13 @@
 //! `/rules`: how each rule stands; `/rules/{name}`: what one watches, how well it is, and its text. And having the files read again.
 
 use super::super::access::Caller;
-use super::super::curve::{self, Of};
 use super::super::{App, Named, Problem, alerts, reload, rules};
 use super::alert::KEY;
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link, table, time};
 use crate::chart::Chart;
 use crate::config::May;
+use crate::curve::{self, Of};
 use crate::listing::Listed;
 use crate::standing;
 use axum::Extension;
@@ -224,7 +224,7 @@ async fn charts(body: &mut String, app: &App, name: &str) -> Result<(), Problem>
         let expected = seen[at].expected;
         let of = Of { plan: &plan, watch, environment, labels: &Labels::new(), expected };
         let (from, to) = (*clock - CHARTED, *clock);
-        let curve = curve::read(app, of, from, to).await?;
+        let curve = curve::read(&app.reader, &app.store, of, from, to).await?;
         let about = format!("{} over {}", watch.statistic.describe(), curve.window);
         let label = format!("{about} of all calls of {environment} from {from} to {to}");
         let chart = Chart { label, from, to, samples: curve.points, unit: watch.statistic.unit(), alarms: Vec::new(), really: Vec::new() };

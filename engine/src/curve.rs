@@ -3,10 +3,12 @@
 //! It is put together from the slices that are kept, which are wider the older they are, so that steps are a minute at least and an hour for what is
 //! older than a day. The range is not kept over time; what a chart shows of it is what the caller knows of it now.
 
-use super::explain::{add, point};
-use super::{App, Problem};
 use crate::chart::Point;
+use crate::daemon::Reader;
+use crate::error::Fault;
+use crate::http::explain::{add, point};
 use crate::judging::calibrated::believed;
+use crate::store::Store;
 use machine::{HOURS_AFTER, SliceBlock};
 use model::fold::Cell;
 use model::plan::{Plan, Range, Watch};
@@ -16,13 +18,13 @@ use std::collections::VecDeque;
 /// A chart of a page is some 300 points wide at most; each costs a merge of its window.
 const POINTS_MAX: u64 = 180;
 /// Slices of a day are some 2,000 to read.
-pub(super) const REACH_MAX: Span = Span::from_secs(24 * 3600);
+pub const REACH_MAX: Span = Span::from_secs(24 * 3600);
 /// Read at one time, so that a day is not in memory at once.
 const CHUNK: Span = Span::from_secs(600);
 
 /// Whose curve it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Of<'a> {
+pub struct Of<'a> {
     pub plan: &'a Plan,
     pub watch: &'a Watch,
     pub environment: &'a str,
@@ -32,18 +34,21 @@ pub(super) struct Of<'a> {
     pub expected: Option<Range>,
 }
 
-pub(super) struct Curve {
+#[derive(Clone, Debug)]
+pub struct Curve {
     pub points: Vec<(Timestamp, Point)>,
     /// What each point is over.
     pub window: Span,
 }
 
 /// From `from` to `to`, of which the last [`REACH_MAX`] at most.
-pub(super) async fn read(app: &App, of: Of<'_>, from: Timestamp, to: Timestamp) -> Result<Curve, Problem> {
+///
+/// # Errors
+/// When the store cannot be read, or the engine is stopping.
+pub async fn read(reader: &Reader, store: &Store, of: Of<'_>, from: Timestamp, to: Timestamp) -> Result<Curve, Fault> {
     let from = from.max(to - REACH_MAX);
     let name = of.environment.to_owned();
-    let Some((clock, open)) = app
-        .reader
+    let Some((clock, open)) = reader
         .ask(move |machine| {
             let clock = machine.clocks().find(|(known, _)| *known == name)?.1;
             Some((clock, machine.open(&name, from - REACH_MAX)?))
@@ -66,7 +71,7 @@ pub(super) async fn read(app: &App, of: Of<'_>, from: Timestamp, to: Timestamp) 
         if begin >= chunk_end {
             let until = begin + CHUNK.max(step);
             let (environment, sealed) = (of.environment.to_owned(), until.min(open.sealed_to));
-            blocks = if begin < sealed { app.store.ask(move |db| db.blocks(&environment, begin, sealed)).await? } else { Vec::new() };
+            blocks = if begin < sealed { store.ask(move |db| db.blocks(&environment, begin, sealed)).await? } else { Vec::new() };
             // Where chunks do not end with a step, the step begins the next chunk.
             chunk_end = until.floor(step).max(begin + step);
         }
