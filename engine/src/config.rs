@@ -39,6 +39,7 @@ pub struct Config {
     pub index: IndexConfig,
     pub rules: RulesConfig,
     pub slack: SlackConfig,
+    pub incidents: IncidentsConfig,
     pub http: HttpConfig,
     pub windows: WindowsConfig,
     /// By the calls' `environment`; one that is not here has the defaults.
@@ -161,6 +162,17 @@ pub struct SlackConfig {
     pub timeout: Duration,
     /// Whether to read a channel where it is not known whether a message arrived; needs the scope `channels:history`.
     pub look_back: bool,
+}
+
+/// How people are told of what belongs together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentsConfig {
+    /// Between two updates for nothing but growth.
+    pub interval: Duration,
+    /// What comes back within this is the same incident.
+    pub reopen: Duration,
+    /// How long one that came back more than once must be quiet before its end is told.
+    pub settle: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]

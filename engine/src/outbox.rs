@@ -170,7 +170,8 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
             Err(posted) => return Ok(posted),
         }
     }
-    let words = message::incident(&telling.incident, &ways.public_url, row.maybe_sent && post.is_none());
+    let maybe_repeated = post.as_ref().map_or(row.maybe_sent, |post| post.maybe_repeated);
+    let words = message::incident(&telling.incident, &ways.public_url, maybe_repeated);
     let mut posted = Posted::Refused("invalid_blocks".to_owned());
     for chart in [blocks::Chart::Native, blocks::Chart::Sparkline] {
         let content = blocks::incident(&words, &row.id, chart);
@@ -190,7 +191,7 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
     if let (Posted::Sent(receipt), None) = (&posted, &post)
         && let Some((channel, ts)) = receipt.split_once('/')
     {
-        post = Some(Post { channel: channel.to_owned(), ts: ts.to_owned() });
+        post = Some(Post { channel: channel.to_owned(), ts: ts.to_owned(), maybe_repeated });
     }
     if let (Posted::Sent(_), Some(post)) = (&posted, post) {
         let route = row.route.clone();

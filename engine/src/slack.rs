@@ -99,7 +99,7 @@ impl Slack {
         let oldest = format!("{}.000000", (since - Span::from_secs(60)).millis() / 1000);
         let found = self.messages("conversations.history", &[("channel", &channel), ("oldest", &oldest)]).await?;
         let ours = found.into_iter().find(|message| message.says("incident", incident) && message.is_first());
-        Ok(ours.map(|message| Post { channel, ts: message.ts }))
+        Ok(ours.map(|message| Post { channel, ts: message.ts, maybe_repeated: false }))
     }
 
     /// Whether a line stands in a thread already.

@@ -373,7 +373,13 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         }
     };
     let finder = Finder { reader: reader.clone(), store: store.clone(), calls: calls.clone() };
-    let around = Around { settings: Settings::default(), routes, finder, heard, wake: wake.clone() };
+    let settings = Settings {
+        interval: span(config.incidents.interval),
+        reopen: span(config.incidents.reopen),
+        settle: span(config.incidents.settle),
+        ..Settings::default()
+    };
+    let around = Around { settings, routes, finder, heard, wake: wake.clone() };
     let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
     let ways = Ways {
         slack,

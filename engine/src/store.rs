@@ -522,14 +522,14 @@ impl Db {
 
     /// The first unsent row of every lane of every route that is due at `now`: what is said of one incident goes in order, and waits for no other.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Row>, Fault> {
-        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts FROM outbox o
+        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts, maybe_repeated FROM outbox o
             LEFT JOIN posts p ON p.incident = o.lane AND p.route = o.route WHERE seq IN
             (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane)
             AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![now.millis(), HEARD], |row| {
-            let (channel, ts): (Option<String>, Option<String>) = (row.get(8)?, row.get(9)?);
-            let post = channel.zip(ts).map(|(channel, ts)| Post { channel, ts });
+            let (channel, ts, maybe_repeated): (Option<String>, Option<String>, Option<bool>) = (row.get(8)?, row.get(9)?, row.get(10)?);
+            let post = channel.zip(ts).map(|(channel, ts)| Post { channel, ts, maybe_repeated: maybe_repeated.unwrap_or_default() });
             let (body, step): (String, String) = (row.get(3)?, row.get(7)?);
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, body, row.get(4)?, row.get(5)?, row.get(6)?, step, post))
         })?;

@@ -31,6 +31,11 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             constants: rules.read("constants", Node::tables).unwrap_or_default(),
         }),
         slack: root.section("slack", slack),
+        incidents: root.section("incidents", |incidents| IncidentsConfig {
+            interval: incidents.read("interval", |node| time(node, SECOND..=HOUR)).unwrap_or(20 * SECOND),
+            reopen: incidents.read("reopen", |node| time(node, SECOND..=DAY)).unwrap_or(15 * MINUTE),
+            settle: incidents.read("settle", |node| time(node, SECOND..=DAY)).unwrap_or(5 * MINUTE),
+        }),
         http: root.section("http", http),
         windows: root.section("windows", windows),
         environments: root.named("environments", |environment| {

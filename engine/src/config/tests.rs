@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -65,9 +65,9 @@ fn sections_of_later_versions_are_refused() {
     check(
         "[keep]\n[sampling]",
         "1:2: `keep` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
+         hint: remove it; known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
          2:2: `sampling` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
+         hint: remove it; known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
     );
 }
 
@@ -363,6 +363,7 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
         "store",
         "rules",
         "slack",
+        "incidents",
         "http",
         "windows",
         "environments.x",

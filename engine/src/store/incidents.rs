@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS members (incident TEXT NOT NULL, alert TEXT NOT NULL,
   PRIMARY KEY (incident, alert)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS silences (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (
-  incident TEXT NOT NULL, route TEXT NOT NULL, channel TEXT NOT NULL, ts TEXT NOT NULL, PRIMARY KEY (incident, route)) WITHOUT ROWID;
+  incident TEXT NOT NULL, route TEXT NOT NULL, channel TEXT NOT NULL, ts TEXT NOT NULL, maybe_repeated INTEGER NOT NULL,
+  PRIMARY KEY (incident, route)) WITHOUT ROWID;
 ";
 
 /// The name under which the outbox keeps what incidents are still to hear of.
@@ -50,6 +51,8 @@ impl Step {
 pub struct Post {
     pub channel: String,
     pub ts: String,
+    /// An earlier one may be there, of which nobody knows.
+    pub maybe_repeated: bool,
 }
 
 /// What is to be written together.
@@ -138,15 +141,15 @@ impl Db {
 
     /// Where an incident's message is on a route.
     pub fn post(&self, incident: &str, route: &str) -> Result<Option<Post>, Fault> {
-        let sql = "SELECT channel, ts FROM posts WHERE incident = ?1 AND route = ?2";
-        let post = |row: &rusqlite::Row<'_>| Ok(Post { channel: row.get(0)?, ts: row.get(1)? });
+        let sql = "SELECT channel, ts, maybe_repeated FROM posts WHERE incident = ?1 AND route = ?2";
+        let post = |row: &rusqlite::Row<'_>| Ok(Post { channel: row.get(0)?, ts: row.get(1)?, maybe_repeated: row.get(2)? });
         Ok(self.connection.query_row(sql, [incident, route], post).optional()?)
     }
 
     /// Notes where it is.
     pub fn posted(&self, incident: &str, route: &str, post: &Post) -> Result<(), Fault> {
-        let sql = "INSERT OR REPLACE INTO posts VALUES (?1, ?2, ?3, ?4)";
-        self.connection.execute(sql, [incident, route, &post.channel, &post.ts])?;
+        let sql = "INSERT OR REPLACE INTO posts VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.connection.execute(sql, params![incident, route, post.channel, post.ts, post.maybe_repeated])?;
         Ok(())
     }
 

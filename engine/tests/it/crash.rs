@@ -71,20 +71,37 @@ fn with_rules(setup: Setup) -> Setup {
 struct Left {
     /// Of the last snapshot, 0 without one.
     committed: u64,
-    /// Id and route in the order they were planned.
-    planned: Vec<(String, String)>,
-    /// Notifications that were on their way to Slack.
-    sending: BTreeSet<String>,
+    /// Ids of the alerts' notifications, in the order they were planned.
+    alerts: Vec<String>,
+    /// What is planned of incidents for Slack, in order: id, route, lane, step, state.
+    said: Vec<[String; 5]>,
+    /// Where each incident's message is, by incident and route.
+    posts: BTreeSet<(String, String)>,
+}
+
+impl Left {
+    /// What was on its way to Slack, by what nobody knows of it: the first message of an incident in a channel, or a line.
+    fn on_their_way(&self) -> BTreeSet<String> {
+        let sending = self.said.iter().filter(|[_, _, _, _, state]| state == "sending");
+        let unknown = sending.filter_map(|[id, route, lane, step, _]| match step.as_str() {
+            "line" => Some(id.clone()),
+            _ if !self.posts.contains(&(lane.clone(), route.clone())) => Some(format!("{lane} {route}")),
+            _ => None,
+        });
+        unknown.collect()
+    }
 }
 
 fn left(store: &Path) -> Left {
     let connection = Connection::open_with_flags(store.join("streamgauge.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the store opens");
     let committed = connection.query_row("SELECT COALESCE(MAX(position), 0) FROM snapshot", [], |row| row.get(0)).expect("a position");
-    let mut statement = connection.prepare("SELECT id, route, state FROM outbox ORDER BY seq").expect("an outbox");
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("its rows");
-    let rows: Vec<(String, String, String)> = rows.collect::<Result<_, _>>().expect("readable rows");
-    let sending = rows.iter().filter(|(_, route, state)| route.starts_with("slack:") && state == "sending").map(|(id, ..)| id.clone()).collect();
-    Left { committed, sending, planned: rows.into_iter().map(|(id, route, _)| (id, route)).collect() }
+    let mut statement = connection.prepare("SELECT id, route, lane, step, state FROM outbox ORDER BY seq").expect("an outbox");
+    let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])).expect("its rows");
+    let rows: Vec<[String; 5]> = rows.collect::<Result<_, _>>().expect("readable rows");
+    let mut statement = connection.prepare("SELECT incident, route FROM posts").expect("posts");
+    let posts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("its rows").collect::<Result<_, _>>().expect("readable rows");
+    let alerts = rows.iter().filter(|[_, route, ..]| route == "incidents").map(|[id, ..]| id.clone()).collect();
+    Left { committed, alerts, said: rows.into_iter().filter(|[_, route, ..]| route.starts_with("slack:")).collect(), posts }
 }
 
 async fn read_all(engine: &Engine, logs: u64) -> Value {
@@ -169,11 +186,16 @@ async fn five_kills_and_two_crashes_in_a_million_logs_change_no_count_and_no_ale
         }
         let left = left(&setup.store);
         let at = published.load(Ordering::Relaxed);
-        eprintln!("death {death} ({}): committed {} of {at} published, on their way {:?}", planted.unwrap_or("killed"), left.committed, left.sending);
+        eprintln!(
+            "death {death} ({}): committed {} of {at} published, on their way {:?}",
+            planted.unwrap_or("killed"),
+            left.committed,
+            left.on_their_way()
+        );
         assert!(0 < left.committed && left.committed < LOGS, "died in the middle of the stream, not at {}", left.committed);
         assert!(left.committed >= committed_before, "the committed position went back to {}", left.committed);
         committed_before = left.committed;
-        left.sending.into_iter().for_each(|id| *on_their_way.entry(id).or_default() += 1);
+        left.on_their_way().into_iter().for_each(|id| *on_their_way.entry(id).or_default() += 1);
     }
 
     setup = setup.without_args();
@@ -193,40 +215,51 @@ async fn five_kills_and_two_crashes_in_a_million_logs_change_no_count_and_no_ale
     let undisturbed = reference.start().await;
     read_all(&undisturbed, LOGS).await;
     assert!(undisturbed.terminate().await.success());
-    let alerts = |left: &Left| left.planned.iter().map(|(id, _)| id.clone()).collect::<BTreeSet<_>>();
+    let alerts = |left: &Left| left.alerts.iter().cloned().collect::<BTreeSet<_>>();
     let expected = alerts(&left(&reference.store));
     assert!(expected.len() >= 20, "the incidents make alerts: {expected:?}");
     assert_eq!(alerts(&ended), expected, "the same alerts as without a crash");
     assert_delivered(&slack.messages(), &ended, &on_their_way);
 }
 
-/// Each notification is in Slack in its channel, in order, once, and more often only where it was on its way when the engine died.
+/// Each incident has one message in each of its channels, which says what was planned last, and each line is in its thread once; more often only where
+/// it was on its way when the engine died, and then marked.
 fn assert_delivered(messages: &[Message], ended: &Left, on_their_way: &BTreeMap<String, u64>) {
-    let mut firsts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut copies: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut copies: BTreeMap<String, u64> = BTreeMap::new();
     for message in messages {
-        let copy = copies.entry(&message.id).or_default();
-        if *copy == 0 {
-            firsts.entry(&message.channel).or_default().push(&message.id);
-        }
-        assert!(*copy == 0 || message.possible_repeat, "copy {copy} of {} is not marked", message.id);
-        assert!(!message.possible_repeat || on_their_way.contains_key(&message.id), "{} is marked and was not on its way", message.id);
+        let head = message.thread_ts.is_none();
+        let name = if head { format!("{} slack:{}", message.incident, message.channel) } else { message.id.clone() };
+        // A line is one in each channel.
+        let copy = copies.entry(format!("{name} {}", message.channel)).or_default();
+        assert!(*copy == 0 || message.possible_repeat, "copy {copy} of {name} is not marked");
+        assert!(!message.possible_repeat || on_their_way.contains_key(&name), "{name} is marked and was not on its way");
         *copy += 1;
-        let most = 1 + on_their_way.get(&message.id).copied().unwrap_or(0);
-        assert!(*copy <= most, "{} came {copy} times, at most {most} are explained", message.id);
-        if let Some(alert) = message.id.strip_suffix("-resolved") {
-            let parent = messages.iter().find(|parent| Some(&parent.ts) == message.thread_ts.as_ref()).expect("a resolution is a reply");
-            assert_eq!(parent.id, format!("{alert}-fired"));
+        let most = 1 + on_their_way.get(&name).copied().unwrap_or(0);
+        assert!(*copy <= most, "{name} came {copy} times, at most {most} are explained");
+        if !head {
+            let parent = messages.iter().find(|parent| Some(&parent.ts) == message.thread_ts.as_ref()).expect("a line is in a thread");
+            assert_eq!((&parent.incident, &parent.channel), (&message.incident, &message.channel));
         }
     }
-    for (channel, ids) in &firsts {
-        let route = format!("slack:{channel}");
-        let planned: Vec<_> = ended.planned.iter().filter(|(_, to)| *to == route).map(|(id, _)| id.as_str()).collect();
-        assert_eq!(*ids, planned, "in {channel}");
+    let mut last: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for [id, route, lane, step, state] in &ended.said {
+        assert_eq!(state, "sent", "{id} to {route}");
+        match step.as_str() {
+            "line" => assert!(messages.iter().any(|message| message.id == *id), "the line {id} arrived"),
+            _ => drop(last.insert((lane, route), id)),
+        }
     }
-    let planned = ended.planned.iter().filter(|(_, route)| route.starts_with("slack:")).count();
-    assert_eq!(copies.len(), planned, "every notification arrived");
-    eprintln!("{planned} notifications in {} messages", messages.len());
+    for ((incident, route), id) in &last {
+        let heads =
+            || messages.iter().filter(|message| message.thread_ts.is_none() && message.incident == *incident && route.ends_with(&message.channel));
+        assert!(
+            heads().any(|message| message.id == *id),
+            "{incident} in {route} says {id}: {:?}",
+            heads().map(|message| &message.id).collect::<Vec<_>>()
+        );
+    }
+    assert!(last.len() >= 4, "the alerts make incidents: {last:?}");
+    eprintln!("{} incidents by channel in {} messages", last.len(), messages.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use crate::publishing::Publishing;
 use crate::slack::{Fault, Message, Outcome, Slack};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -43,13 +43,25 @@ fn calls(stages: &[(&str, Range<i64>, bool)]) -> Vec<Value> {
     calls.into_iter().map(|(_, call)| call).collect()
 }
 
-/// A minute in which all these stages fail, so that each fires once.
+/// A minute in which all these stages fail, each in an environment of its own, so that each is an incident of its own.
 fn failing(stages: &[&str]) -> Vec<Value> {
-    calls(&stages.iter().map(|stage| (*stage, 0..60, true)).collect::<Vec<_>>())
+    apart(calls(&stages.iter().map(|stage| (*stage, 0..60, true)).collect::<Vec<_>>()), stages)
+}
+
+/// Each stage in an environment of its own.
+fn apart(mut calls: Vec<Value>, stages: &[&str]) -> Vec<Value> {
+    for call in &mut calls {
+        let at = stages.iter().position(|stage| call["stage"] == *stage);
+        call["environment"] = json!(format!("e{}", at.expect("a stage of these")));
+    }
+    calls
 }
 
 async fn publish(nats: &Nats, calls: &[Value]) {
-    let mut publishing = Publishing::new(nats).await;
+    say(&mut Publishing::new(nats).await, calls).await;
+}
+
+async fn say(publishing: &mut Publishing, calls: &[Value]) {
     for call in calls {
         publishing.send(call.to_string()).await;
     }
@@ -79,14 +91,13 @@ async fn metric(engine: &Engine, name: &str) -> u64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{page}"))
 }
 
-fn ids<'m>(messages: impl IntoIterator<Item = &'m Message>) -> Vec<&'m str> {
-    messages.into_iter().map(|message| message.id.as_str()).collect()
-}
-
-/// The ids in order of their first appearance.
-fn first_seen(messages: &[Message]) -> Vec<&str> {
-    let mut seen = BTreeSet::new();
-    ids(messages).into_iter().filter(|id| seen.insert(*id)).collect()
+/// How often each incident has a message, and whether those after the first are marked as possible repeats.
+fn copies(messages: &[Message]) -> BTreeMap<&str, Vec<bool>> {
+    let mut copies: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
+    for message in messages.iter().filter(|message| message.thread_ts.is_none()) {
+        copies.entry(&message.incident).or_default().push(message.possible_repeat);
+    }
+    copies
 }
 
 #[tokio::test]
@@ -94,24 +105,26 @@ async fn a_limit_a_failure_and_a_cut_connection_delay_an_alert_and_lose_none() {
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
     slack.script(&[Fault::RateLimited(2), Fault::Status(500), Fault::DropAfterAccept]);
-    let mut told = told(&nats).await;
     let engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
     publish(&nats, &failing(&["extraction", "retrieval", "synthesis"])).await;
 
-    let messages = slack.until("three alerts and a repeat", PATIENCE, |messages| messages.len() == 4).await;
-    let mut planned = Vec::new();
-    for _ in 0..3 {
-        planned.push(next(&mut told).await.1);
-    }
-    assert_eq!(ids(&messages), [&planned[0], &planned[0], &planned[1], &planned[2]], "in order, and only the unconfirmed one twice");
-    assert_eq!(messages.iter().map(|message| message.possible_repeat).collect::<Vec<_>>(), [false, true, false, false]);
-    assert_eq!(messages.iter().map(|message| message.context().contains("repeat")).collect::<Vec<_>>(), [false, true, false, false]);
+    let messages = slack.until("three incidents and a repeat", PATIENCE, |messages| messages.len() == 4).await;
+    let copies = copies(&messages);
+    let mut marks: Vec<_> = copies.values().cloned().collect();
+    marks.sort();
+    assert_eq!(marks, [vec![false], vec![false], vec![false, true]], "only the unconfirmed one is there twice, and says so: {copies:?}");
+    let marked = |message: &Message| message.context().contains("repeat");
+    assert!(messages.iter().all(|message| marked(message) == message.possible_repeat), "{messages:#?}");
     let requests = slack.requests();
     let outcomes: Vec<_> = requests.iter().map(|request| request.outcome.clone()).collect();
     use Outcome::{Answered, Dropped, RateLimited, Status};
-    assert_eq!(outcomes, [RateLimited, Status(500), Dropped(true), Answered, Answered, Answered]);
-    let waited = requests[1].at - requests[0].at;
-    assert!(waited >= Duration::from_secs(2), "Retry-After was 2 s, and the next request came after {waited:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Answered).count(), 3, "{outcomes:?}");
+    for fault in [RateLimited, Status(500), Dropped(true)] {
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == fault).count(), 1, "{outcomes:?}");
+    }
+    let limited = requests.iter().find(|request| request.outcome == RateLimited).expect("counted above").at;
+    let last = requests.iter().map(|request| request.at).max().expect("there are requests");
+    assert!(last - limited >= Duration::from_secs(2), "Retry-After was 2 s, and all was said {:?} later", last - limited);
     engine.until("all receipts", PATIENCE, |status| status["outbox"]["waiting"] == 0).await;
     for (name, expected) in [("retried", 3), ("rate_limited", 1), ("failed", 0), ("possible_repeats", 1)] {
         assert_eq!(metric(&engine, &format!("streamgauge_notifications_{name}_total")).await, expected, "{name}");
@@ -127,40 +140,31 @@ async fn a_message_whose_answer_does_not_come_in_time_is_repeated_and_marked() {
     let _engine = setup.start().await;
     publish(&nats, &failing(&["extraction"])).await;
     let messages = slack.until("the alert and its repeat", PATIENCE, |messages| messages.len() == 2).await;
-    assert_eq!(messages[0].id, messages[1].id);
-    assert_eq!((messages[0].possible_repeat, messages[1].possible_repeat), (false, true));
+    assert_eq!(copies(&messages).into_values().collect::<Vec<_>>(), [[false, true]]);
 }
 
 #[tokio::test]
-async fn under_random_faults_every_alert_arrives_in_order_and_repeats_are_marked() {
+async fn under_random_faults_every_incident_arrives_and_repeats_are_marked() {
     let seed = 7;
     eprintln!("seed {seed}");
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
     slack.fail_at_random(0.3, seed);
-    let mut told = told(&nats).await;
-    let _engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
+    let engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
     let stages = ["a", "b", "c", "d", "e", "f", "g", "h"];
     publish(&nats, &failing(&stages)).await;
-    let mut planned = Vec::new();
-    for _ in stages {
-        planned.push(next(&mut told).await.1);
+    slack.until("every incident", 2 * PATIENCE, |messages| copies(messages).len() == stages.len()).await;
+    engine.until("all receipts", 2 * PATIENCE, |status| status["outbox"]["waiting"] == 0).await;
+    let messages = slack.messages();
+    for (incident, marks) in copies(&messages) {
+        assert!(marks.iter().skip(1).all(|marked| *marked), "a copy of {incident} is not marked: {marks:?}");
     }
-    let answered = || slack.requests().iter().filter(|request| request.outcome == Outcome::Answered).count();
-    let messages = slack.until("every alert to be confirmed", 2 * PATIENCE, |_| answered() == stages.len()).await;
-    assert_eq!(first_seen(&messages), planned);
     let unconfirmed = slack.requests().iter().filter(|request| request.outcome == Outcome::Dropped(true)).count();
-    assert_eq!(messages.len(), stages.len() + unconfirmed);
-    let mut copies: BTreeMap<&str, u64> = BTreeMap::new();
-    for message in &messages {
-        let copy = copies.entry(&message.id).or_default();
-        assert!(*copy == 0 || message.possible_repeat, "copy {copy} of {} is not marked", message.id);
-        *copy += 1;
-    }
+    assert!(messages.len() <= stages.len() + unconfirmed, "{} messages, {unconfirmed} unconfirmed", messages.len());
 }
 
 #[tokio::test]
-async fn a_channel_gets_a_message_a_second_and_channels_do_not_wait_for_each_other() {
+async fn a_channel_gets_three_messages_at_once_and_then_one_a_second_and_channels_do_not_wait_for_each_other() {
     let nats = Nats::start().await;
     let slack = Slack::start(&["#one", "#two"]).await;
     let setup = Setup::new(&nats).slack(&slack.url);
@@ -171,10 +175,10 @@ async fn a_channel_gets_a_message_a_second_and_channels_do_not_wait_for_each_oth
     assert!(requests.iter().all(|request| request.outcome == Outcome::Answered), "Slack's pace was kept: {requests:#?}");
     let times = |channel: &str| requests.iter().filter(|request| request.channel == channel).map(|request| request.at).collect::<Vec<_>>();
     let (one, two) = (times("#one"), times("#two"));
-    for pair in one.windows(2).chain(two.windows(2)) {
-        assert!(pair[1] - pair[0] >= Duration::from_secs(1), "{:?} between two messages of a channel", pair[1] - pair[0]);
+    for four in one.windows(4).chain(two.windows(4)) {
+        assert!(four[3] - four[0] >= Duration::from_secs(1), "{:?} between four messages of a channel", four[3] - four[0]);
     }
-    assert!(two[0] < one[1] && one[0] < two[1], "neither channel waited for the other's second message");
+    assert!(two[0] < one[4] && one[0] < two[4], "neither channel waited for the other's last message");
 }
 
 #[tokio::test]
@@ -187,7 +191,8 @@ async fn a_refused_message_is_given_up_counted_and_in_nobodys_way() {
     let setup = setup.rule("private.rhai", &errors_to("private", "#private")).rule("old.rhai", &errors_to("old", "#old"));
     let engine = setup.start().await;
     publish(&nats, &failing(&["extraction", "synthesis"])).await;
-    let status = engine.until("all to be settled", PATIENCE, |status| status["outbox"] == json!({ "waiting": 0, "sent": 10, "failed": 6 })).await;
+    // Each incident has four channels, its alerts four subjects, and itself one.
+    let status = engine.until("all to be settled", PATIENCE, |status| status["outbox"] == json!({ "waiting": 0, "sent": 12, "failed": 6 })).await;
     assert_eq!(status["outbox"]["failed"], 6);
     assert_eq!(metric(&engine, "streamgauge_notifications_failed_total").await, 6);
     assert_eq!(metric(&engine, "streamgauge_outbox_rows{state=\"failed\"}").await, 6);
@@ -216,25 +221,28 @@ async fn a_wrong_token_is_refused_and_never_logged() {
 }
 
 #[tokio::test]
-async fn a_resolution_is_a_reply_to_its_alert_and_shown_in_the_channel() {
+async fn an_incident_is_one_message_that_grows_and_ends_in_place_with_its_story_in_the_thread() {
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
-    let _engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
-    let stages = [("extraction", 0..60, true), ("extraction", 60..240, false), ("synthesis", 0..90, true), ("synthesis", 90..240, false)];
-    publish(&nats, &calls(&stages)).await;
-    let messages = slack.until("two alerts and their ends", PATIENCE, |messages| messages.len() == 4).await;
-    let by_id: BTreeMap<&str, &Message> = messages.iter().map(|message| (message.id.as_str(), message)).collect();
-    for message in &messages {
-        if let Some(alert) = message.id.strip_suffix("-resolved") {
-            let fired = by_id[format!("{alert}-fired").as_str()];
-            assert_eq!(message.thread_ts.as_deref(), Some(fired.ts.as_str()));
-            assert!(message.broadcast && message.headline().contains("RESOLVED"), "{message:#?}");
-        } else {
-            assert!(message.id.ends_with("-fired") && message.thread_ts.is_none() && !message.broadcast, "{message:#?}");
-            assert!(message.headline().contains("WARNING: errors"), "{message:#?}");
-        }
+    let engine = Setup::new(&nats).slack(&slack.url).set("incidents.interval", "1s").rule("errors.rhai", ERRORS).start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    say(&mut publishing, &calls(&[("extraction", 0..60, true)])).await;
+    let messages = slack.until("the incident", PATIENCE, |messages| messages.len() == 1).await;
+    assert!(messages[0].headline().contains("WARNING") && messages[0].headline().contains("errors"), "{messages:#?}");
+    say(&mut publishing, &calls(&[("extraction", 60..120, true), ("synthesis", 60..120, true)])).await;
+    slack.until("a line in its thread", PATIENCE, |messages| messages.len() == 2).await;
+    say(&mut publishing, &calls(&[("extraction", 120..240, false), ("synthesis", 120..240, false)])).await;
+    let over = |messages: &[Message]| messages[0].headline().contains("RESOLVED") && messages.len() >= 3;
+    let messages = slack.until("its end", PATIENCE, over).await;
+    engine.until("all receipts", PATIENCE, |status| status["outbox"]["waiting"] == 0).await;
+    let (head, lines) = messages.split_first().expect("there are messages");
+    assert!(head.edits().len() >= 2, "it was brought up to date in place");
+    for line in lines {
+        assert_eq!((line.thread_ts.as_deref(), line.broadcast), (Some(head.ts.as_str()), false), "{line:#?}");
     }
-    assert_eq!(messages.iter().filter(|message| message.id.ends_with("-resolved")).count(), 2);
+    assert_eq!(slack.heads().len(), 1, "one message in the channel");
+    let (_, alerts) = engine.get("/api/v1/alerts").await;
+    assert!(alerts.contains("\"resolved\""), "{alerts}");
 }
 
 #[tokio::test]
@@ -272,10 +280,11 @@ async fn what_a_log_says_can_neither_ping_nor_break_a_message() {
     publish(&nats, &failing(&stages)).await;
     let messages = slack.until("an alert for each stage", PATIENCE, |messages| messages.len() == stages.len()).await;
     assert!(slack.requests().iter().all(|request| request.outcome == Outcome::Answered), "{:#?}", slack.requests());
-    let ours = ["alerts", "calls"].map(|page| format!("<http://{}/{page}/", engine.http));
+    let ours = ["alerts", "calls", "incidents", "runs"].map(|page| format!("<http://{}/{page}/", engine.http));
     for text in messages.iter().flat_map(Message::marked_up) {
         for (at, _) in text.match_indices('<') {
-            assert!(ours.iter().any(|page| text[at..].starts_with(page)), "a mention or a link from a log: {text}");
+            let date = text[at..].starts_with("<!date^");
+            assert!(date || ours.iter().any(|page| text[at..].starts_with(page)), "a mention or a link from a log: {text}");
         }
         let entity = |rest: &str| ["&amp;", "&lt;", "&gt;"].iter().any(|entity| rest.starts_with(entity));
         assert!(text.match_indices('&').all(|(at, _)| entity(&text[at..])), "half an entity: {text}");
@@ -309,7 +318,7 @@ async fn the_longest_message_that_rules_and_logs_can_make_is_taken() {
     }
     publish(&nats, &published).await;
     let messages = slack.until("the alert", Duration::from_secs(20), |messages| messages.len() == 1).await;
-    assert!(messages[0].headline().contains("WARNING: rrr"), "{}", setup.log());
+    assert!(messages[0].headline().contains("rrr"), "{}", setup.log());
 }
 
 #[tokio::test]
@@ -320,8 +329,8 @@ async fn an_alert_whose_rule_says_nothing_is_posted() {
         fn check(w) { if w.value.value > 0.2 { fire(if w.group.stage == "blank" { " \n" } else { "" }) } }"#;
     let _engine = Setup::new(&nats).slack(&slack.url).rule("mute.rhai", rule).start().await;
     publish(&nats, &failing(&["blank", "empty"])).await;
-    let messages = slack.until("both alerts", Duration::from_secs(20), |messages| messages.len() == 2).await;
-    assert!(messages.iter().all(|message| message.headline().contains("WARNING: mute")), "{messages:#?}");
+    let messages = slack.until("both incidents", Duration::from_secs(20), |messages| messages.len() == 2).await;
+    assert!(messages.iter().all(|message| message.headline().contains("mute")), "{messages:#?}");
 }
 
 #[tokio::test]

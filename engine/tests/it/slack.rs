@@ -57,8 +57,9 @@ pub struct Message {
     /// With its `#`.
     pub channel: String,
     pub text: String,
-    /// The notification's id in the metadata.
+    /// What it says last, by the id in its metadata.
     pub id: String,
+    pub incident: String,
     /// The metadata says that it may have been posted before.
     pub possible_repeat: bool,
 }
@@ -155,11 +156,17 @@ impl Slack {
                 channel: channel.name(),
                 text: posted.text().to_owned(),
                 id: value("id"),
+                incident: value("incident"),
                 possible_repeat: value("possible_repeat") == "true",
                 posted,
             }
         };
         self.workspace.messages().into_iter().map(named).collect()
+    }
+
+    /// The messages of incidents themselves, without what is said in their threads.
+    pub fn heads(&self) -> Vec<Message> {
+        self.messages().into_iter().filter(|message| message.thread_ts.is_none()).collect()
     }
 
     /// The messages, as soon as `enough` says so.

@@ -371,7 +371,10 @@ impl Incidents {
         let refresh = incident.refresh(&settings, now);
         let firing = incident.firing().count() as u32;
         let explained = incident.findings.as_ref().is_some_and(|findings| !findings.cause.is_empty());
-        let remind = incident.remind;
+        if incident.remind && incident.acknowledged.is_some() {
+            incident.remind = false;
+            note(incident, Entry { at: now, occasion: Occasion::Reminded, by: None, untold: Some(Untold::Acknowledged) });
+        }
         let last =
             incident.alerts.iter().filter(|alert| alert.reason.ends()).max_by_key(|alert| alert.at).map_or(Reason::Resolved, |alert| alert.reason);
         let Some(shown) = incident.shown else {
@@ -408,13 +411,7 @@ impl Incidents {
                 };
                 Some(Occasion::Grew { more: new.len() as u32, places: new.iter().take(NAMED_MAX.min(PLACES_MAX)).map(place).collect() })
             }
-            () if remind && incident.acknowledged.is_some() => {
-                note(incident, Entry { at: now, occasion: Occasion::Reminded, by: None, untold: Some(Untold::Acknowledged) });
-                incident.remind = false;
-                incident.due = Some(refresh);
-                return out.push(Consequence::Changed(id.to_owned()));
-            }
-            () if remind => Some(Occasion::Reminded),
+            () if incident.remind => Some(Occasion::Reminded),
             () if explained && !shown.explained => Some(Occasion::Explained),
             () if firing < shown.firing => Some(Occasion::Eased { firing }),
             () if refresh <= now => Some(Occasion::Updated),
