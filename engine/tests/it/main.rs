@@ -30,5 +30,6 @@ mod searching;
 mod serving;
 mod slack;
 mod standing;
+mod storm;
 mod story;
 mod why;
