@@ -190,23 +190,21 @@ fn put(connection: &Connection, incident: &Incident, now: Timestamp) -> Result<(
 
 fn plan(connection: &Connection, telling: &Telling, route: &Route, body: &str, now: Timestamp) -> Result<(), Fault> {
     let lane = &telling.incident.id;
-    let (mut maybe_sent, mut next_at) = (false, 0i64);
-    if route.superseding {
-        // The later one shows all that the earlier ones would have; whether one of those arrived stays as unknown as it is.
-        let sql = "DELETE FROM outbox WHERE route = ?1 AND lane = ?2 AND step = 'message' AND state = 'planned' RETURNING maybe_sent, next_at";
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([&route.to, lane], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?)))?;
-        for row in rows {
-            let (maybe, at) = row?;
-            maybe_sent |= maybe;
-            next_at = next_at.max(at);
-        }
+    let superseded = if route.superseding {
+        // It shows all that the one before would have, in its place: before the lines that answer it, as late as its way out wants, and with what is not
+        // known of it.
+        let sql = "UPDATE outbox SET id = ?3, body = ?4 WHERE route = ?1 AND lane = ?2 AND step = 'message' AND state = 'planned'";
+        connection.execute(sql, params![route.to, lane, telling.id, body])?
+    } else {
+        0
+    };
+    let sql = "INSERT INTO outbox (id, route, body, planned_at, lane, step) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+    if superseded == 0 {
+        connection.execute(sql, params![telling.id, route.to, body, now.millis(), lane, Step::Message.name()])?;
     }
-    let sql = "INSERT INTO outbox (id, route, body, planned_at, lane, step, maybe_sent, next_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
-    connection.execute(sql, params![telling.id, route.to, body, now.millis(), lane, Step::Message.name(), maybe_sent, next_at])?;
     if route.threaded && telling.aloud {
         let id = format!("{}-line", telling.id);
-        connection.execute(sql, params![id, route.to, body, now.millis(), lane, Step::Line.name(), false, 0])?;
+        connection.execute(sql, params![id, route.to, body, now.millis(), lane, Step::Line.name()])?;
     }
     Ok(())
 }
