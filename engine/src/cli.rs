@@ -33,7 +33,7 @@ use crate::error::Fault;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 /// Watches LLM calls on a NATS subject and tells Slack when a rate leaves its expected range.
@@ -123,6 +123,9 @@ pub fn main() -> ExitCode {
     let level = if speaks && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
     // Libraries speak up only when something is wrong.
     let targets = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("streamgauge", level);
+    // It reports every try of a connection as an error; `hearing` says once why there is none.
+    let targets =
+        if level < tracing::Level::DEBUG { targets.with_target("slack_morphism::hyper_tokio::socket_mode", LevelFilter::OFF) } else { targets };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

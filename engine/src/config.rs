@@ -154,7 +154,13 @@ pub struct RulesConfig {
 pub struct SlackConfig {
     /// When it resolves to nothing, the engine runs without Slack and says so.
     pub bot_token: Secret,
+    /// For Socket Mode; when it resolves to nothing, there is none.
     pub app_token: Secret,
+    /// Of requests that Slack makes to the listener; when it resolves to nothing, none are taken.
+    pub signing_secret: Secret,
+    /// Ids of people and of user groups who may change something from Slack. Empty: every member may acknowledge and silence, and nobody may do what a
+    /// rule proposes.
+    pub operators: Vec<String>,
     /// Without a slash at the end.
     pub api_url: String,
     /// `#name` or an id, as everywhere.

@@ -8,7 +8,7 @@ mod adopt;
 mod alerts;
 mod audit;
 mod calls;
-mod costs;
+pub(crate) mod costs;
 pub(crate) mod explain;
 mod export;
 pub(crate) mod judges;
@@ -17,10 +17,10 @@ pub mod openapi;
 mod pages;
 mod reload;
 mod rules;
-mod runs;
+pub(crate) mod runs;
 mod series;
-mod status;
-mod why;
+pub(crate) mod status;
+pub(crate) mod why;
 
 use crate::calls::Calls;
 use crate::config::{Delivery, May};
@@ -78,6 +78,8 @@ pub struct App {
     pub calls: Calls,
     pub incidents: Incidents,
     pub access: Arc<Access>,
+    /// How Socket Mode stands.
+    pub hearing: watch::Receiver<crate::hearing::Standing>,
 }
 
 /// What must be true for `/readyz`.
@@ -141,8 +143,8 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
     ]
 }
 
-/// Serves until `stop` says so.
-pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
+/// Serves until `stop` says so. `beside` has routes whose callers prove by themselves who they are.
+pub async fn serve(listener: tokio::net::TcpListener, app: App, beside: Option<Router>, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
     let router = routes()
         .into_iter()
         .fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
@@ -153,6 +155,7 @@ pub async fn serve(listener: tokio::net::TcpListener, app: App, mut stop: watch:
         })
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard))
         .with_state(app)
+        .merge(beside.unwrap_or_default())
         .into_make_service_with_connect_info::<SocketAddr>();
     let stopped = async move {
         let _ = stop.changed().await;
@@ -277,6 +280,11 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), hint: hint.into() }
+    }
+
+    /// What is wrong, and the way out.
+    pub(crate) fn said(&self) -> (&str, &str) {
+        (&self.detail, &self.hint)
     }
 
     fn title(&self) -> &'static str {

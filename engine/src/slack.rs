@@ -43,6 +43,20 @@ pub enum Posted {
     Refused(String),
 }
 
+/// The way to Slack's Web API. A counterpart on loopback has no certificate, so `http://` is let through where the address says so.
+///
+/// # Errors
+/// When the system has no certificates to trust.
+pub fn connector(api_url: &str) -> Result<SlackClientHyperConnector<HttpsConnector<HttpConnector>>, Fault> {
+    let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .map_err(|error| Fault::new(format!("no certificates to trust Slack by: {error}"), "install the package ca-certificates"))?
+        .https_or_http()
+        .enable_http1()
+        .build();
+    Ok(SlackClientHyperConnector::with_connector(connector).with_slack_api_url(api_url))
+}
+
 impl Slack {
     /// `None` when no bot token is configured or set.
     ///
@@ -51,13 +65,7 @@ impl Slack {
     pub fn new(config: &SlackConfig) -> Result<Option<Self>, Fault> {
         let token = config.bot_token.resolve().map_err(|error| Fault::plain(error.to_string()))?;
         let Some(token) = token else { return Ok(None) };
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|error| Fault::new(format!("no certificates to trust Slack by: {error}"), "install the package ca-certificates"))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let connector = SlackClientHyperConnector::with_connector(connector).with_slack_api_url(&config.api_url);
+        let connector = connector(&config.api_url)?;
         Ok(Some(Self {
             client: SlackClient::new(connector),
             token: SlackApiToken::new(token.expose().into()),

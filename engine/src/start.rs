@@ -8,6 +8,7 @@ use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
 use crate::findings::Finder;
+use crate::hearing;
 use crate::http::{self, App, Readiness};
 use crate::incidents::{self, Around};
 use crate::indexing::{self, Keep, Refill};
@@ -27,6 +28,7 @@ use crate::source::local::Local;
 use crate::source::payload::Payloads;
 use crate::source::{Batch, core, nats};
 use crate::store::Store;
+use crate::subscriptions::Subscriptions;
 use crate::suspensions::Suspensions;
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::incident::Settings;
@@ -254,7 +256,9 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     };
     let people = [slack.is_some().then_some("slack"), options.terminal.then_some("terminal")].into_iter().flatten().collect();
     let environments = config.environments.iter().map(|(name, own)| (name.clone(), (own.channel.clone(), own.notify))).collect();
-    let routes = Routes { people, channel: config.slack.channel.clone(), environments, nats: connection.is_some() };
+    let subscriptions = Subscriptions::open(store.clone()).await?;
+    let routes =
+        Routes { people, channel: config.slack.channel.clone(), environments, nats: connection.is_some(), subscriptions: subscriptions.clone() };
     let heard = Arc::new(Notify::new());
     let source_said = match &identity {
         Some(_) => format!("stream {} at {}", config.nats.stream, config.nats.url),
@@ -379,8 +383,9 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         settle: span(config.incidents.settle),
         ..Settings::default()
     };
-    let around = Around { settings, routes, finder, heard, wake: wake.clone() };
+    let around = Around { settings, routes: routes.clone(), finder, heard, wake: wake.clone() };
     let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
+    let (nats, links) = (connection.clone(), public_url.clone());
     let ways = Ways {
         slack,
         nats: connection,
@@ -391,6 +396,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         crash_after_post: options.crash == Some(Crash::AfterPost),
     };
     let outbox = Outbox::new(store.clone(), ways, wake, deliveries.clone());
+    let socket = Arc::new(watch::Sender::new(hearing::Standing::default()));
     let app = App {
         reader: reader.clone(),
         store: store.clone(),
@@ -406,9 +412,12 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         prices,
         datasets,
         calls,
-        incidents,
+        incidents: incidents.clone(),
         access,
+        hearing: socket.subscribe(),
     };
+    let around = hearing::Around { app: app.clone(), incidents, subscriptions, routes, nats, public_url: links };
+    let slacks_own = hearing::hear(&config.slack, around, socket, edges_stopped.clone())?;
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
     Ok(Running {
         address,
@@ -418,7 +427,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         daemon: tokio::spawn(daemon.run(batches, questions, stopped)),
         outbox: tokio::spawn(outbox.run(outbox_stopped, DELIVERY_GRACE)),
         incidents: tokio::spawn(incident_keeper.run(edges_stopped.clone())),
-        listener: tokio::spawn(http::serve(listener, app, edges_stopped)),
+        listener: tokio::spawn(http::serve(listener, app, slacks_own, edges_stopped)),
         indexing,
         keeping: keeper.map(|keeper| tokio::spawn(keeper.run())),
         desk: desk.map(|desk| tokio::spawn(desk.run())),

@@ -8,6 +8,7 @@ mod audit;
 mod by_hand;
 mod incidents;
 mod seen;
+mod subscriptions;
 
 pub use audit::{Audited, Way};
 pub use by_hand::{ByHand, by_hand};
@@ -19,6 +20,7 @@ use crate::journal::Entry;
 use crate::judging::Said;
 use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
+use crate::subscriptions::{Filter, Subscription};
 use index::VerdictIs;
 use machine::incident::Telling;
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
@@ -187,6 +189,7 @@ impl Db {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(TABLES)?;
         connection.execute_batch(incidents::TABLES)?;
+        connection.execute_batch(subscriptions::TABLE)?;
         let db = Self { connection, _lock: lock };
         match db.meta("schema")?.and_then(|version| version.parse::<i64>().ok()) {
             None => db.set_meta("schema", &SCHEMA_VERSION.to_string())?,
@@ -505,6 +508,20 @@ impl Db {
     /// What came of it.
     pub fn audit_outcome(&self, id: i64, outcome: &str) -> Result<(), Fault> {
         audit::outcome(&self.connection, id, outcome)
+    }
+
+    /// Which channels want to hear of what.
+    pub fn subscriptions(&self) -> Result<Vec<Subscription>, Fault> {
+        subscriptions::read(&self.connection)
+    }
+
+    pub fn subscribe(&self, subscription: &Subscription) -> Result<(), Fault> {
+        subscriptions::put(&self.connection, subscription)
+    }
+
+    /// Ends those of a channel: the one with this filter, or all. How many there were.
+    pub fn unsubscribe(&self, channel: &str, filter: Option<&Filter>) -> Result<usize, Fault> {
+        subscriptions::remove(&self.connection, channel, filter)
     }
 
     /// Alerts that people were told of and not of their end.

@@ -159,11 +159,23 @@ fn slack(slack: &mut Section<'_>) -> SlackConfig {
     SlackConfig {
         bot_token: slack.secret("bot_token").unwrap_or_else(|| Secret::Env("SLACK_BOT_TOKEN".to_owned())),
         app_token: slack.secret("app_token").unwrap_or_else(|| Secret::Env("SLACK_APP_TOKEN".to_owned())),
+        signing_secret: slack.secret("signing_secret").unwrap_or_else(|| Secret::Env("SLACK_SIGNING_SECRET".to_owned())),
+        operators: slack.read("operators", |node| node.list(operator)).unwrap_or_default(),
         api_url: slack.read("api_url", |node| url(node, &["https", "http"])).unwrap_or_else(|| "https://slack.com/api".to_owned()),
         channel: slack.read("channel", channel).unwrap_or_else(|| "#llm-alerts".to_owned()),
         timeout: slack.read("timeout", |node| time(node, SECOND..=MINUTE)).unwrap_or(10 * SECOND),
         look_back: slack.read("look_back", Node::bool).unwrap_or(false),
     }
+}
+
+/// Names change hands, ids do not.
+fn operator(node: &Node) -> Result<String, Fault> {
+    let id = node.text()?;
+    if id.starts_with(['U', 'W', 'S']) && id.len() > 2 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        return Ok(id.to_owned());
+    }
+    let hint = "ids such as \"U0123ABCD\" (a profile's menu copies the member's) or \"S0123ABCD\" (of a user group)";
+    Err(Fault::new(format!("must hold ids of people or user groups, not `{id}`"), hint))
 }
 
 fn http(http: &mut Section<'_>) -> HttpConfig {

@@ -71,7 +71,22 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         Some(scopes) => findings.push(Finding::ok("slack scopes", listed(scopes))),
     }
     findings.extend(channels(config, &asked, &scopes.unwrap_or_default()).await);
+    findings.extend(sockets(config, &asked).await);
     findings
+}
+
+/// Whether Slack would let us hear what people say back; nothing where that is not asked for.
+async fn sockets(config: &Config, asked: &Asked<'_>) -> Option<Finding> {
+    let check = "slack socket mode";
+    let token = match config.slack.app_token.resolve() {
+        Err(error) => return Some(Finding::failed(check, format!("cannot {error}").replace("\nhint: ", "; "), "see slack.app_token")),
+        Ok(token) => token?,
+    };
+    let asked = Asked { token: &token, ..*asked };
+    Some(match asked.ask("apps.connections.open", &[]).await {
+        Ok(_) => Finding::ok(check, "Slack lets us hear buttons and commands"),
+        Err(why) => Finding::failed(check, format!("Slack refuses: {why}"), crate::hearing::way_in(&why)),
+    })
 }
 
 fn listed(scopes: &BTreeSet<String>) -> String {

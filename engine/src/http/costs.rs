@@ -26,7 +26,7 @@ const HOT_MAX: usize = 20;
 const HOUR: Span = Span::from_secs(3600);
 
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     pub by: Vec<Key>,
     pub window: Span,
     pub query: String,
@@ -35,7 +35,7 @@ pub(super) struct Asked {
 
 /// The table with the windows that it is about.
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub from: Timestamp,
     pub until: Timestamp,
     pub window: String,
@@ -46,7 +46,7 @@ pub(super) struct Answer {
 
 /// A user who runs hot. Exact.
 #[derive(Debug, Serialize)]
-pub(super) struct Hot {
+pub(crate) struct Hot {
     pub environment: String,
     pub user_id: String,
     pub cost_usd: f64,
@@ -94,7 +94,7 @@ impl Asked {
     }
 }
 
-pub(super) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
+pub(crate) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
     let query = app.calls.query(&asked.query).await?;
     let reader = app.calls.indexed.reader();
     // The latest call is among those before the end.

@@ -19,7 +19,7 @@ const AROUND_MAX: usize = 10_000;
 const AROUND: Span = Span::from_secs(1800);
 
 /// A run, and the environments beside its own that have one of the same name.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub view: RunView,
     pub elsewhere: Vec<String>,
     /// Of its first bad step.
@@ -47,7 +47,7 @@ pub(super) fn environment(raw: Option<&str>) -> Result<Option<String>, Problem> 
 }
 
 /// Where several environments have one, the run with the latest call is shown.
-pub(super) async fn read(app: &App, event_id: &str, environment: Option<String>) -> Result<Found, Problem> {
+pub(crate) async fn read(app: &App, event_id: &str, environment: Option<String>) -> Result<Found, Problem> {
     // Of all environments, to say where else there is one.
     let run = app.calls.run(event_id.to_owned()).await?;
     let of = |row: &Row| row.text(Text::Environment).to_owned();

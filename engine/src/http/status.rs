@@ -12,7 +12,7 @@ pub(super) async fn status(State(app): State<App>) -> Result<Json<Value>, Proble
     Ok(Json(read(&app).await?))
 }
 
-pub(super) async fn read(app: &App) -> Result<Value, Problem> {
+pub(crate) async fn read(app: &App) -> Result<Value, Problem> {
     let outbox = app.store.ask(|db| db.outbox()).await?;
     let machine = app
         .reader
@@ -55,6 +55,7 @@ pub(super) async fn read(app: &App) -> Result<Value, Problem> {
     status.insert("source".into(), json!(app.source));
     status.insert("delivery".into(), json!(app.delivery.map_or("local", Delivery::name)));
     status.insert("slack".into(), json!(app.slack));
+    status.insert("slack_socket".into(), json!(*app.hearing.borrow()));
     status.insert("committed".into(), json!(app.pulse.committed.load(Ordering::Relaxed)));
     status.insert("lag".into(), json!(app.pulse.pending.load(Ordering::Relaxed)));
     status.insert("rule_files".into(), json!(app.rules.files()));

@@ -19,7 +19,7 @@ pub(super) async fn why(State(app): State<App>, Named(id): Named) -> Result<Json
 }
 
 /// `None` where single calls cannot tell.
-pub(super) async fn read(app: &App, id: &str) -> Result<Option<Why>, Problem> {
+pub(crate) async fn read(app: &App, id: &str) -> Result<Option<Why>, Problem> {
     let told = alerts::told(app, id).await?;
     let (environment, ended) = (told.environment.clone(), told.reason.ends().then_some(told.at));
     let about = app

@@ -1,4 +1,4 @@
-//! Who changed what over HTTP, and when. Entries go with the store's retention, and the oldest of more than [`KEPT_MAX`] before.
+//! Who changed what over HTTP or from Slack, and when. Entries go with the store's retention, and the oldest of more than [`KEPT_MAX`] before.
 
 use crate::error::Fault;
 use model::Timestamp;
@@ -19,10 +19,12 @@ pub enum Way {
     Proxy,
     /// Not at all: they reach the listener.
     Open,
+    /// A member of the workspace, as Slack names them.
+    Slack,
 }
 
 impl Way {
-    pub const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Proxy, Self::Open];
+    pub const ALL: [Self; 5] = [Self::Token, Self::Session, Self::Proxy, Self::Open, Self::Slack];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -30,6 +32,7 @@ impl Way {
             Self::Session => "session",
             Self::Proxy => "proxy",
             Self::Open => "open",
+            Self::Slack => "slack",
         }
     }
 }
@@ -39,10 +42,10 @@ impl Way {
 pub struct Audited {
     /// Wall-clock.
     pub at: Timestamp,
-    /// The name of a token, of a proxy's user, or `anyone` where nobody is asked.
+    /// The name of a token, of a proxy's user, `@name (id)` of Slack, or `anyone` where nobody is asked.
     pub who: String,
     pub way: Way,
-    /// `adopt`, `reload`, `sign_in`, `export`.
+    /// `adopt`, `reload`, `sign_in`, `export`; from Slack `ack`, `silence`, `unsilence`, `action`, `subscribe`, `unsubscribe`.
     pub action: String,
     /// What it was done to, such as an alert's id.
     pub subject: String,

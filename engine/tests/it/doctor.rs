@@ -215,6 +215,10 @@ async fn what_is_wrong_with_slack_and_judges_is_said_with_the_way_out() {
     assert!(sees("slack scopes").await.starts_with("failed: chat:write is missing; the token has channels:read"));
     let wrong = whole(&nats, &slack, &judge).env("SLACK_BOT_TOKEN", "xoxb-wrong");
     assert!(of(&wrong, "slack").await.contains("invalid_auth; the bot token is not valid any more"));
+    let hears = |token: &str| whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", token);
+    assert!(of(&hears("xapp-test"), "slack socket mode").await.starts_with("ok: Slack lets us hear buttons and commands"));
+    let deaf = of(&hears("xapp-wrong"), "slack socket mode").await;
+    assert!(deaf.starts_with("failed: Slack refuses: invalid_auth; slack.app_token is not valid"), "{deaf}");
     assert!(of(&Setup::new(&nats), "slack").await.starts_with("warning: off: environment variable `SLACK_BOT_TOKEN` is not set"));
 }
 

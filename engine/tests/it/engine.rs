@@ -79,7 +79,10 @@ impl Setup {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_streamgauge"));
-        command.current_dir(self.folder.path()).env_remove("SLACK_BOT_TOKEN").envs(self.envs.iter().cloned()).kill_on_drop(true);
+        for secret in ["SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"] {
+            command.env_remove(secret);
+        }
+        command.current_dir(self.folder.path()).envs(self.envs.iter().cloned()).kill_on_drop(true);
         for set in &self.sets {
             command.arg("--set").arg(set);
         }

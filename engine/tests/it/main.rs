@@ -14,6 +14,7 @@ mod doctor;
 mod drift;
 mod engine;
 mod exchanges;
+mod hearing;
 mod index;
 mod judge;
 mod judging;
