@@ -20,6 +20,7 @@ mod rules;
 mod run;
 mod sampling;
 mod search;
+mod slack;
 mod span;
 mod status;
 mod terminal;
@@ -103,6 +104,9 @@ enum Command {
     Why(why::Why),
     /// What a model costs, and where that price comes from; without a model, the price table. Exit 1 when a model has no price.
     Prices(prices::Prices),
+    /// What people would see in Slack, without a workspace.
+    #[command(subcommand)]
+    Slack(slack::Slack),
     /// Publish JSON lines to the subject, each acknowledged by the server.
     Publish(publish::Publish),
 }
@@ -165,6 +169,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
         Command::Replay(args) => replay::replay(args, &load().map_err(said)?).await,
+        Command::Slack(args) => slack::slack(args, &load().map_err(said)?),
         Command::Test(test) => test::test(&test, &load().map_err(said)?),
         Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,
     }

@@ -1,7 +1,18 @@
 //! What a notification says to a person, before it has a shape: the same words go to Slack, to the terminal and to the page.
+//!
+//! A single alert's are here; an incident's, and the lines of its thread, in `message/`.
+
+pub mod address;
+mod incident;
+mod line;
+mod sparkline;
+pub mod words;
+
+pub use incident::{Groups, IncidentMessage, Link, Offer, Runbook, Silencing, State, for_terminal as incident_for_terminal, incident};
+pub use line::{line, said};
+pub use sparkline::sparkline;
 
 use crate::standing;
-use machine::incident::{Seen, Telling};
 use machine::{Hit, Notification, Observed, Reason};
 use model::plan::Severity;
 use model::window::{Drift, Ranked};
@@ -102,28 +113,6 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         alert_id: notification.alert_id.clone(),
         possible_repeat,
     }
-}
-
-/// An incident in words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct IncidentMessage {
-    pub incident: String,
-    pub message: Message,
-}
-
-/// The words for an incident; links start with `public_url`.
-pub fn incident(seen: &Seen, public_url: &str, possible_repeat: bool) -> IncidentMessage {
-    IncidentMessage { incident: seen.id.clone(), message: compose(&seen.lead, public_url, possible_repeat) }
-}
-
-/// What is said in its thread.
-pub fn line(telling: &Telling) -> String {
-    telling.occasion.name().to_owned()
-}
-
-/// The same for a terminal.
-pub fn line_for_terminal(telling: &Telling, _channel: &str, _colours: bool) -> String {
-    format!("    ↳ {}", line(telling))
 }
 
 fn of_runs(observed: &Observed) -> bool {

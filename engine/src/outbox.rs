@@ -8,7 +8,7 @@ mod pace;
 
 use crate::durations::Durations;
 use crate::error::Fault;
-use crate::message::{self, for_terminal, line_for_terminal};
+use crate::message::{self, incident_for_terminal};
 use crate::slack::{Posted, Slack, blocks, hint};
 use crate::store::{Load, Post, Row, Store};
 use machine::incident::{Occasion, Telling};
@@ -174,7 +174,7 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
     let words = message::incident(&telling.incident, &ways.public_url, maybe_repeated);
     let mut posted = Posted::Refused("invalid_blocks".to_owned());
     for chart in [blocks::Chart::Native, blocks::Chart::Sparkline] {
-        let content = blocks::incident(&words, &row.id, chart);
+        let content = blocks::incident(&row.id, &words, chart);
         posted = match &post {
             Some(post) => slack.update(&post.channel, &post.ts, content).await,
             None => slack.post(channel, content, None, false).await,
@@ -213,7 +213,7 @@ async fn line_to_slack(ways: &Ways, row: &Row, telling: &Telling, post: Option<&
     }
     // What calls for somebody is shown in the channel as well.
     let loud = matches!(telling.occasion, Occasion::Reminded);
-    slack.post(&post.channel, blocks::line(telling, &row.id, row.maybe_sent), Some(&post.ts), loud).await
+    slack.post(&post.channel, blocks::line(&row.id, telling, row.maybe_sent), Some(&post.ts), loud).await
 }
 
 async fn publish(client: &async_nats::Client, subject: &str, id: &str, load: &Load) -> Posted {
@@ -243,9 +243,9 @@ fn on_terminal(channel: &str, load: &Load, public_url: &str) {
         Load::Message(telling, _)
             if !telling.aloud && telling.occasion != Occasion::Updated || matches!(telling.occasion, Occasion::Resolved { .. }) =>
         {
-            show(&for_terminal(&message::incident(&telling.incident, public_url, false).message, channel, colours));
+            show(&incident_for_terminal(&message::incident(&telling.incident, public_url, false), channel, colours));
         }
-        Load::Line(telling, _) if !matches!(telling.occasion, Occasion::Resolved { .. }) => show(&line_for_terminal(telling, channel, colours)),
+        Load::Line(telling, _) if !matches!(telling.occasion, Occasion::Resolved { .. }) => show(&format!("    ↳ {}", message::line(telling))),
         _ => {}
     }
 }

@@ -1,8 +1,10 @@
 //! Speaking to Slack through slack-morphism: posting, updating, looking back, and Slack's answers as what the outbox must know.
 //!
-//! Retries, pacing and order are the outbox's; what a message looks like is `slack/blocks.rs`.
+//! Retries, pacing and order are the outbox's. How messages become blocks within Slack's limits is `slack/blocks.rs`.
 
 pub mod blocks;
+mod chart;
+mod text;
 
 use crate::config::SlackConfig;
 use crate::error::Fault;

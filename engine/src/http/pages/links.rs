@@ -3,6 +3,7 @@
 //! Deliberately absent: what is found there, and the language itself, which is the index's.
 
 use super::html::escaped;
+use crate::message::address;
 use index::{Key, QUERY_MAX_BYTES, Row, Text, term};
 
 /// A search as links to others like it repeat it.
@@ -73,8 +74,7 @@ pub(super) fn run(environment: &str, event_id: &str, label: &str) -> String {
 
 /// Its address, which needs no further escaping.
 pub(super) fn run_path(environment: &str, event_id: &str) -> String {
-    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    format!("/runs/{}?environment={}", encoded(event_id).replace('+', "%20"), encoded(environment))
+    address::run(environment, event_id)
 }
 
 /// The run of a call, or a dash where it names none.

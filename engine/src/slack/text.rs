@@ -1,0 +1,98 @@
+//! Texts as Slack takes them: escaped, cut to its limits, with times in the reader's own zone.
+
+use crate::message::moment;
+use crate::message::words::{Part, Words};
+use model::Timestamp;
+
+/// Slack's three control characters, so that no log can make a mention or a link.
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// At most `most` characters, the last one an ellipsis where something is missing; never inside an escape.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    if let Some(at) = kept.rfind('&').filter(|at| !kept[*at..].contains(';')) {
+        kept.truncate(at);
+    }
+    kept.push('…');
+    kept
+}
+
+/// Words in Slack's markup, in at most `most` characters: a time is there whole or not at all.
+pub(super) fn mrkdwn(words: &Words, most: usize) -> String {
+    let mut text = String::new();
+    let mut room = most;
+    for part in words.parts() {
+        let (part, whole) = match part {
+            Part::Text(text) => (escape(text), false),
+            Part::Moment { at, beside } => (date(*at, *beside), true),
+        };
+        let long = part.chars().count();
+        if long > room {
+            // The ellipsis that ends it takes the place of one more character where nothing is left.
+            let fits = if whole { "…".to_owned() } else { cut(&part, room) };
+            if room > 0 {
+                text += &fits;
+            }
+            return text;
+        }
+        text += &part;
+        room -= long;
+    }
+    text
+}
+
+/// A time that Slack shows in its reader's zone, with ours for those who cannot. What is not after 1970 is written by us alone.
+pub(super) fn date(at: Timestamp, beside: Timestamp) -> String {
+    let fallback = moment(at, Some(beside));
+    if at.millis() < 1000 {
+        return fallback;
+    }
+    // The day is said where ours has one.
+    let format = if fallback.len() > "14:02 UTC".len() { "{date_short_pretty} at {time}" } else { "{time}" };
+    format!("<!date^{}^{format}|{fallback}>", at.millis() / 1000)
+}
+
+/// A link; what would end it early is encoded.
+pub(super) fn link(url: &str, label: &str) -> String {
+    let url = url.replace('&', "&amp;").replace('<', "%3C").replace('>', "%3E").replace('|', "%7C");
+    format!("<{url}|{}>", escape(label).replace('|', "¦"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_message_can_ping() {
+        assert_eq!(escape("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
+        assert_eq!(link("http://a/?x=<!here>|&y", "a|<!here>"), "<http://a/?x=%3C!here%3E%7C&amp;y|a¦&lt;!here&gt;>");
+    }
+
+    #[test]
+    fn texts_are_cut_to_slacks_limits_and_never_inside_an_escape_or_a_time() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "ab…");
+        assert_eq!(cut("ab&amp;cd", 5), "ab…");
+        let at = |text| Timestamp::parse(text).expect("it is a time");
+        let words = Words::from("until ").moment(at("2026-11-22T15:02:00Z"), at("2026-11-22T14:02:00Z")).text(" & later");
+        assert_eq!(mrkdwn(&words, 200), "until <!date^1795359720^{time}|15:02 UTC> &amp; later");
+        assert_eq!(mrkdwn(&words, 20), "until …");
+        assert_eq!(mrkdwn(&words, 48), "until <!date^1795359720^{time}|15:02 UTC> &amp;…");
+        for most in 0..60 {
+            assert!(mrkdwn(&words, most).chars().count() <= most, "{most}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_another_day_says_which() {
+        let at = |text| Timestamp::parse(text).expect("it is a time");
+        let said = date(at("2026-11-22T23:58:00Z"), at("2026-11-23T00:02:00Z"));
+        assert_eq!(said, "<!date^1795391880^{date_short_pretty} at {time}|2026-11-22 23:58 UTC>");
+        assert_eq!(date(Timestamp::EPOCH, Timestamp::EPOCH), "00:00 UTC");
+    }
+}
