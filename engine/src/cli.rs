@@ -104,7 +104,7 @@ enum Command {
     Why(why::Why),
     /// What a model costs, and where that price comes from; without a model, the price table. Exit 1 when a model has no price.
     Prices(prices::Prices),
-    /// What people would see in Slack, without a workspace.
+    /// What has to do with Slack and needs no engine that runs.
     #[command(subcommand)]
     Slack(slack::Slack),
     /// Publish JSON lines to the subject, each acknowledged by the server.
@@ -122,8 +122,8 @@ pub(crate) enum Outcome {
 
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // The terminal belongs to the demo's messages and the doctor's findings; the log of everything else goes to standard error.
-    let speaks = matches!(cli.command, Command::Demo(_) | Command::Doctor(_));
+    // The terminal belongs to the demo's messages, the doctor's findings and what Slack answered; the log of everything else goes to standard error.
+    let speaks = matches!(cli.command, Command::Demo(_) | Command::Doctor(_) | Command::Slack(_));
     let level = if speaks && cli.log == tracing::Level::INFO { tracing::Level::ERROR } else { cli.log };
     // Libraries speak up only when something is wrong.
     let targets = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target("streamgauge", level);
@@ -169,7 +169,7 @@ async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,
         Command::Publish(publish) => publish::publish(publish, &load().map_err(said)?).await,
         Command::Replay(args) => replay::replay(args, &load().map_err(said)?).await,
-        Command::Slack(args) => slack::slack(args, &load().map_err(said)?),
+        Command::Slack(args) => slack::slack(args, &load().map_err(said)?).await,
         Command::Test(test) => test::test(&test, &load().map_err(said)?),
         Command::Run { accept_new_stream, crash } => run::run(&load().map_err(said)?, accept_new_stream, crash).await,
     }

@@ -1,7 +1,7 @@
 //! The configuration, as meant: parsed once, at start, from `streamgauge.toml`, the environment and `--set`.
 //!
 //! Inside the engine these types hold the truth and nobody checks again. In `config/`: `read.rs` (defaults, ranges and
-//! meaning of every key; those of judges in `judges.rs`, of prices in `prices.rs`, of access in `access.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
+//! meaning of every key; those of judges in `judges.rs`, of prices in `prices.rs`, of access in `access.rs`, of webhooks and Alertmanager in `ways.rs`), `section.rs` (key by key, all problems at once), `tree.rs` (file and overrides in layers),
 //! `errors.rs` (places and problems) and `values.rs` (durations, sizes, secrets).
 //! Not here: opening what the configuration points at (schemas, rules, NATS), and reading secrets before they are needed.
 
@@ -13,6 +13,7 @@ mod read;
 pub(crate) mod section;
 pub(crate) mod tree;
 mod values;
+mod ways;
 
 use crate::prices::Price;
 use model::FalseAlarms;
@@ -28,6 +29,7 @@ pub(crate) use read::overlap;
 use section::Section;
 use tree::Node;
 pub use values::{Secret, SecretError, Sensitive, Size, ValueError, duration, render_duration};
+pub use ways::{AlertmanagerAuth, AlertmanagerConfig, Concern, WebhookConfig};
 
 /// Everything a user may set. `Default` is an empty file in the working directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +41,9 @@ pub struct Config {
     pub index: IndexConfig,
     pub rules: RulesConfig,
     pub slack: SlackConfig,
+    /// By the name that the log shows.
+    pub webhooks: BTreeMap<String, WebhookConfig>,
+    pub alertmanager: AlertmanagerConfig,
     pub incidents: IncidentsConfig,
     pub http: HttpConfig,
     pub windows: WindowsConfig,
@@ -165,6 +170,10 @@ pub struct SlackConfig {
     pub api_url: String,
     /// `#name` or an id, as everywhere.
     pub channel: String,
+    /// Where people are told what their own channel does not take.
+    pub fallback_channel: Option<String>,
+    /// How long a channel is tried before the fallback is told.
+    pub give_up_after: Duration,
     pub timeout: Duration,
     /// Whether to read a channel where it is not known whether a message arrived; needs the scope `channels:history`.
     pub look_back: bool,

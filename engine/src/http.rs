@@ -33,6 +33,7 @@ use crate::outbox::Deliveries;
 use crate::prices::Prices;
 use crate::reload::Asking;
 use crate::rulebook::Standing;
+use crate::slack::token::{Standing as TokenStanding, Token};
 use crate::store::Store;
 use access::{Caller, Form};
 use axum::body::Body;
@@ -70,6 +71,8 @@ pub struct App {
     pub delivery: Option<Delivery>,
     /// Where messages go, for people.
     pub slack: String,
+    /// `None`: Slack is off.
+    pub slack_token: Option<Arc<Token>>,
     /// What the judges' desk shows; empty without judges.
     pub judges: Arc<Board>,
     pub prices: Prices,
@@ -252,7 +255,12 @@ async fn ready(State(app): State<App>) -> Response {
     let store = app.store.ask(|db| db.meta("schema")).await.is_ok();
     let engine = app.reader.ask(|_| ()).await.is_ok();
     let status = if source && store && engine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": status == StatusCode::OK, "source": source, "store": store, "engine": engine }))).into_response()
+    // Without Slack it counts on, and what is to be told waits: no reason to take it out of service, and one to look.
+    let token = app.slack_token.as_ref().map(|token| token.state());
+    let degraded = token.as_ref().is_some_and(|token| token.state == TokenStanding::Refused);
+    let ready =
+        json!({ "ready": status == StatusCode::OK, "source": source, "store": store, "engine": engine, "degraded": degraded, "slack": token });
+    (status, Json(ready)).into_response()
 }
 
 /// The part of a path that names something.

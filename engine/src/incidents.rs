@@ -7,8 +7,9 @@
 use crate::error::Fault;
 use crate::findings::Finder;
 use crate::outbox::now;
-use crate::routes::Routes;
+use crate::routes::{Route, Routes};
 use crate::store::{Change, Store};
+use crate::ways::OtherWays;
 use machine::incident::{Consequence, Findings, Happening, Incidents as Core, Seen, Settings, Silence, Silenced};
 use model::{Span, Timestamp};
 use std::collections::BTreeSet;
@@ -150,6 +151,7 @@ pub struct Keeper {
     core: Core,
     store: Store,
     routes: Routes,
+    others: Arc<OtherWays>,
     finder: Finder,
     wishes: mpsc::Receiver<Wish>,
     /// The daemon planned a notification.
@@ -166,6 +168,7 @@ pub struct Keeper {
 pub struct Around {
     pub settings: Settings,
     pub routes: Routes,
+    pub others: Arc<OtherWays>,
     pub finder: Finder,
     pub heard: Arc<Notify>,
     pub wake: Arc<Notify>,
@@ -179,9 +182,9 @@ pub async fn keeper(store: Store, around: Around) -> Result<(Incidents, Keeper),
     let since = now() - KEPT;
     let (kept, silences) = store.ask(move |db| db.incidents(since)).await?;
     let (sender, wishes) = mpsc::channel(WISHES_MAX);
-    let Around { settings, routes, finder, heard, wake } = around;
+    let Around { settings, routes, others, finder, heard, wake } = around;
     let core = Core::new(settings, kept, silences);
-    let keeper = Keeper { core, store, routes, finder, wishes, heard, wake, curious: BTreeSet::new(), looking: JoinSet::new() };
+    let keeper = Keeper { core, store, routes, others, finder, wishes, heard, wake, curious: BTreeSet::new(), looking: JoinSet::new() };
     Ok((Incidents { wishes: sender }, keeper))
 }
 
@@ -299,8 +302,11 @@ impl Keeper {
                 }
                 Consequence::Tell(telling) => {
                     info!(incident = %telling.incident.id, environment = %telling.incident.environment, occasion = telling.occasion.name(), aloud = telling.aloud, "incident");
-                    let routes =
-                        self.core.get(&telling.incident.id).map(|incident| self.routes.of_incident(&telling, &incident.alerts)).unwrap_or_default();
+                    let alerts = self.core.get(&telling.incident.id).map_or(&[][..], |incident| &incident.alerts);
+                    let mut routes = self.routes.of_incident(&telling, alerts);
+                    // Alertmanager is told how things stand, webhooks what happened.
+                    let other = |to: String| Route { superseding: to.starts_with("alertmanager:"), to, threaded: false };
+                    routes.extend(self.others.routes(&telling.incident).into_iter().map(other));
                     change.tellings.push((*telling, routes));
                 }
             }

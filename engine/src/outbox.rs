@@ -8,9 +8,12 @@ mod pace;
 
 use crate::durations::Durations;
 use crate::error::Fault;
+use crate::fallback::{self, End, Fallback};
+use crate::message::words::Words;
 use crate::message::{self, incident_for_terminal};
 use crate::slack::{Posted, Slack, blocks, hint};
 use crate::store::{Load, Post, Row, Store};
+use crate::ways::{self, OtherWays};
 use machine::incident::{Occasion, Telling};
 use model::{Span, Timestamp};
 use pace::{Kind, Paces};
@@ -25,6 +28,8 @@ use tracing::{error, info, warn};
 
 /// Between retries of what may pass: doubled each time from one second up to this, less a random part so that many engines do not retry as one.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Of a line whose message its channel did not take.
+const NO_MESSAGE: &str = "its message is not there";
 /// Deliveries under way: more than a workspace takes at once.
 const IN_FLIGHT_MAX: usize = 32;
 
@@ -51,10 +56,10 @@ pub struct Ways {
     /// The demo shows messages on the terminal.
     pub terminal: bool,
     pub public_url: String,
-    /// Where a message goes whose channel does not take it.
-    pub fallback: Option<String>,
-    /// What is older is given up.
-    pub give_up_after: Span,
+    /// Webhooks and Alertmanager.
+    pub others: Arc<OtherWays>,
+    /// Where a message goes whose channel does not take it, and how long each is tried.
+    pub fallback: Fallback,
     /// A crash test: the process aborts once Slack has accepted a message.
     pub crash_after_post: bool,
 }
@@ -154,7 +159,11 @@ async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) 
             }
             Posted::Sent("shown".to_owned())
         }
-        _ => Posted::Refused(format!("unknown route {}", row.route)),
+        (_, Load::Message(telling, _)) => match ways.others.post(&row.route, telling, row.maybe_sent).await {
+            Some(posted) => posted,
+            None => unknown(&row),
+        },
+        _ => unknown(&row),
     };
     settle(store, ways, deliveries, row, posted).await
 }
@@ -171,7 +180,10 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
         }
     }
     let maybe_repeated = post.as_ref().map_or(row.maybe_sent, |post| post.maybe_repeated);
-    let words = message::incident(&telling.incident, &ways.public_url, maybe_repeated);
+    let mut words = message::incident(&telling.incident, &ways.public_url, maybe_repeated);
+    if let Some(note) = &row.note {
+        words.facts.insert(0, ("Told here".to_owned(), Words::default().text(note)));
+    }
     let mut posted = Posted::Refused("invalid_blocks".to_owned());
     for chart in [blocks::Chart::Native, blocks::Chart::Sparkline] {
         let content = blocks::incident(&row.id, &words, chart);
@@ -203,7 +215,7 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
 /// Says in its thread what happened.
 async fn line_to_slack(ways: &Ways, row: &Row, telling: &Telling, post: Option<&Post>) -> Posted {
     let Some(slack) = &ways.slack else { return Posted::Refused("no bot token is set".to_owned()) };
-    let Some(post) = post else { return Posted::Refused("its message is not there".to_owned()) };
+    let Some(post) = post else { return Posted::Refused(NO_MESSAGE.to_owned()) };
     if row.maybe_sent {
         match slack.look_back_thread(post, &row.id).await {
             Ok(true) => return Posted::Sent("found".to_owned()),
@@ -214,6 +226,10 @@ async fn line_to_slack(ways: &Ways, row: &Row, telling: &Telling, post: Option<&
     // What calls for somebody is shown in the channel as well.
     let loud = matches!(telling.occasion, Occasion::Reminded);
     slack.post(&post.channel, blocks::line(&row.id, telling, row.maybe_sent), Some(&post.ts), loud).await
+}
+
+fn unknown(row: &Row) -> Posted {
+    Posted::Refused(format!("unknown route {}", row.route))
 }
 
 async fn publish(client: &async_nats::Client, subject: &str, id: &str, load: &Load) -> Posted {
@@ -267,7 +283,7 @@ async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, p
             return Ok(None);
         }
         Posted::Refused(problem) => {
-            return give_up(store, ways, deliveries, row, problem).await.map(|()| None);
+            return give_up(store, ways, deliveries, row, problem, true).await.map(|()| None);
         }
         Posted::Later(pause) => {
             count(&deliveries.rate_limited);
@@ -277,8 +293,8 @@ async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, p
         Posted::Again(problem) => (again(backoff(row.tries, seq)), false, problem),
         Posted::Unknown(problem) => (again(backoff(row.tries, seq)), true, problem),
     };
-    if now.since(row.planned_at) > ways.give_up_after {
-        return give_up(store, ways, deliveries, row, problem).await.map(|()| None);
+    if now.since(row.planned_at) > ways.fallback.patience(&row.route) {
+        return give_up(store, ways, deliveries, row, problem, false).await.map(|()| None);
     }
     count(&deliveries.retried);
     warn!(notification = %row.id, route = %row.route, %problem, tries = row.tries + 1, "a notification was not delivered yet");
@@ -287,15 +303,16 @@ async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, p
 }
 
 /// It will not be taken on this way; where there is another, it goes there.
-async fn give_up(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, problem: String) -> Result<(), Fault> {
+async fn give_up(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, problem: String, refused: bool) -> Result<(), Fault> {
     let seq = row.seq;
-    let fallback = ways.fallback.as_ref().map(|channel| format!("slack:{channel}"));
-    let fallback = fallback.filter(|route| row.route.starts_with("slack:") && *route != row.route);
-    let hint = hint(&problem);
-    if let Some(route) = fallback {
+    // A line goes where its message went.
+    let end = if refused && problem != NO_MESSAGE { End::Refused(&problem) } else { End::GivenUp(&problem) };
+    let hint = if row.route.starts_with("slack:") { hint(&problem) } else { ways::hint(&problem) };
+    if let Some(route) = ways.fallback.next_route(&row.route, end) {
+        let why = fallback::line(&row.route, end);
         deliveries.rerouted.fetch_add(1, Ordering::Relaxed);
         error!(notification = %row.id, route = %row.route, to = %route, %problem, hint, "a notification was refused and goes to the fallback channel");
-        return store.ask(move |db| db.reroute(seq, &problem, &route)).await;
+        return store.ask(move |db| db.reroute(seq, &problem, &route, &why, now())).await;
     }
     deliveries.failed.fetch_add(1, Ordering::Relaxed);
     error!(notification = %row.id, route = %row.route, %problem, hint, "a notification was refused or is too old, and is given up");

@@ -4,7 +4,9 @@
 
 pub mod blocks;
 mod chart;
+pub mod scopes;
 mod text;
+pub mod token;
 
 use crate::config::SlackConfig;
 use crate::error::Fault;
@@ -15,11 +17,14 @@ use model::{Span, Timestamp};
 use serde::Deserialize;
 use slack_morphism::errors::SlackClientError;
 use slack_morphism::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
+use token::{Token, is_of_token};
 
+#[derive(Clone)]
 pub struct Slack {
     client: SlackClient<SlackClientHyperConnector<HttpsConnector<HttpConnector>>>,
-    token: SlackApiToken,
+    token: Arc<Token>,
     timeout: Duration,
     look_back: bool,
 }
@@ -65,15 +70,9 @@ impl Slack {
     /// # Errors
     /// When the token's file cannot be read, or the system has no certificates to trust.
     pub fn new(config: &SlackConfig) -> Result<Option<Self>, Fault> {
-        let token = config.bot_token.resolve().map_err(|error| Fault::plain(error.to_string()))?;
-        let Some(token) = token else { return Ok(None) };
+        let Some(token) = Token::new(&config.bot_token)? else { return Ok(None) };
         let connector = connector(&config.api_url)?;
-        Ok(Some(Self {
-            client: SlackClient::new(connector),
-            token: SlackApiToken::new(token.expose().into()),
-            timeout: config.timeout,
-            look_back: config.look_back,
-        }))
+        Ok(Some(Self { client: SlackClient::new(connector), token: Arc::new(token), timeout: config.timeout, look_back: config.look_back }))
     }
 
     /// Posts, in a thread where that is given; `loud`: shown in the channel as well. The receipt is the channel's id and the message's time stamp, `C…/…`.
@@ -85,15 +84,17 @@ impl Slack {
                 request = request.with_reply_broadcast(true);
             }
         }
-        let session = self.client.open_session(&self.token);
-        self.answered(session.chat_post_message(&request), |response| format!("{}/{}", response.channel, response.ts)).await
+        let token = self.token.current();
+        let session = self.client.open_session(&token);
+        self.answered(&token, session.chat_post_message(&request), |response| format!("{}/{}", response.channel, response.ts)).await
     }
 
     /// Replaces what a message of ours says. Doing it twice changes nothing.
     pub async fn update(&self, channel: &str, ts: &str, content: SlackMessageContent) -> Posted {
         let request = SlackApiChatUpdateRequest::new(channel.into(), content, ts.into());
-        let session = self.client.open_session(&self.token);
-        self.answered(session.chat_update(&request), |response| format!("{}/{}", response.channel, response.ts)).await
+        let token = self.token.current();
+        let session = self.client.open_session(&token);
+        self.answered(&token, session.chat_update(&request), |response| format!("{}/{}", response.channel, response.ts)).await
     }
 
     /// The message of an incident that was posted since `since`, where `slack.look_back` allows to look; of an attempt that nobody knows the end of.
@@ -163,8 +164,11 @@ impl Slack {
     async fn get<T: for<'de> Deserialize<'de> + Send>(&self, method: &str, asked: &[(&str, &str)]) -> Result<T, Posted> {
         let asked: Vec<(&str, Option<String>)> =
             asked.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, Some((*value).to_owned()))).collect();
-        let session = self.client.open_session(&self.token);
-        match tokio::time::timeout(self.timeout, session.http_session_api.http_get(method, &asked, None)).await {
+        let token = self.token.current();
+        let session = self.client.open_session(&token);
+        let answer = tokio::time::timeout(self.timeout, session.http_session_api.http_get(method, &asked, None)).await;
+        answer.iter().for_each(|answer| self.token.heard(&token, answer));
+        match answer {
             Err(_) => Err(Posted::Again(format!("{method}: no answer within {} s", self.timeout.as_secs()))),
             Ok(Ok(answer)) => Ok(answer),
             // Looking changes nothing, so that it can be done again whatever became of it.
@@ -175,8 +179,15 @@ impl Slack {
         }
     }
 
-    async fn answered<T>(&self, asked: impl Future<Output = Result<T, SlackClientError>>, receipt: impl FnOnce(T) -> String) -> Posted {
-        match tokio::time::timeout(self.timeout, asked).await {
+    async fn answered<T>(
+        &self,
+        token: &SlackApiToken,
+        asked: impl Future<Output = Result<T, SlackClientError>>,
+        receipt: impl FnOnce(T) -> String,
+    ) -> Posted {
+        let answer = tokio::time::timeout(self.timeout, asked).await;
+        answer.iter().for_each(|answer| self.token.heard(token, answer));
+        match answer {
             Err(_) => Posted::Unknown(format!("no answer within {} s", self.timeout.as_secs())),
             Ok(Ok(response)) => Posted::Sent(receipt(response)),
             Ok(Err(error)) => classify(error),
@@ -244,6 +255,8 @@ fn classify(error: SlackClientError) -> Posted {
         SlackClientError::ApiError(error) => match error.code.as_str() {
             "ratelimited" | "rate_limited" | "message_limit_exceeded" => Posted::Later(Duration::from_secs(30)),
             "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" | "team_added_to_org" => Posted::Again(error.code),
+            // Another token mends it, and what waits is sent then.
+            problem if is_of_token(problem) => Posted::Again(error.code),
             _ => Posted::Refused(error.code),
         },
         SlackClientError::HttpProtocolError(error) => match error.cause {
@@ -265,7 +278,7 @@ pub fn hint(problem: &str) -> &'static str {
         "channel_not_found" => "create the channel, or invite the bot to the private one: /invite @streamgauge",
         "not_in_channel" => "invite the bot: /invite @streamgauge, or give it the scope chat:write.public",
         "invalid_auth" | "not_authed" | "account_inactive" | "token_revoked" | "token_expired" => {
-            "the bot token is not valid any more; set a new one and restart"
+            "the bot token is not valid any more; put a new one in its place, `streamgauge doctor` says how"
         }
         "missing_scope" => "give the app the scope chat:write and reinstall it",
         "is_archived" => "the channel is archived; route the alerts to another one",

@@ -7,6 +7,7 @@ use crate::config::{Config, Delivery};
 use crate::daemon::{Crash, Daemon, Pulse, reader};
 use crate::deadletter::DeadLetters;
 use crate::error::Fault;
+use crate::fallback::Fallback;
 use crate::findings::Finder;
 use crate::hearing;
 use crate::http::{self, App, Readiness};
@@ -30,6 +31,7 @@ use crate::source::{Batch, core, nats};
 use crate::store::Store;
 use crate::subscriptions::Subscriptions;
 use crate::suspensions::Suspensions;
+use crate::ways::OtherWays;
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::incident::Settings;
 use machine::{Effect, Machine, Start};
@@ -48,8 +50,6 @@ use tracing::{error, info, warn};
 const READ_AHEAD: usize = 2;
 /// What a stop waits for notifications that are due.
 const DELIVERY_GRACE: Duration = Duration::from_secs(10);
-/// A message older than this is given up: a day-old page helps nobody, and the page and the log still show it.
-const GIVE_UP_AFTER: Span = Span::from_secs(24 * 3600);
 /// Between attempts to read the stream again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
@@ -376,6 +376,11 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
             tokio::spawn(reading.run(identity.last_sequence <= position, send_batches, readiness.clone()))
         }
     };
+    let slack_token = slack.as_ref().map(|slack| slack.token().clone());
+    if let Some(slack) = slack.clone() {
+        let stopped = edges_stopped.clone();
+        tokio::spawn(async move { slack.watch_token(stopped).await });
+    }
     let finder = Finder { reader: reader.clone(), store: store.clone(), calls: calls.clone() };
     let settings = Settings {
         interval: span(config.incidents.interval),
@@ -383,7 +388,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         settle: span(config.incidents.settle),
         ..Settings::default()
     };
-    let around = Around { settings, routes: routes.clone(), finder, heard, wake: wake.clone() };
+    let others = Arc::new(OtherWays::new(config, &public_url)?);
+    let around = Around { settings, routes: routes.clone(), others: others.clone(), finder, heard, wake: wake.clone() };
     let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
     let (nats, links) = (connection.clone(), public_url.clone());
     let ways = Ways {
@@ -391,8 +397,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         nats: connection,
         terminal: options.terminal,
         public_url,
-        fallback: None,
-        give_up_after: GIVE_UP_AFTER,
+        others,
+        fallback: Fallback::new(&config.slack),
         crash_after_post: options.crash == Some(Crash::AfterPost),
     };
     let outbox = Outbox::new(store.clone(), ways, wake, deliveries.clone());
@@ -408,6 +414,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         source: source_said,
         delivery,
         slack: slack_said,
+        slack_token,
         judges: board,
         prices,
         datasets,

@@ -43,6 +43,7 @@ const FROM_3_TO_4: &str = "ALTER TABLE journal ADD COLUMN judged TEXT";
 const FROM_5_TO_6: &str = "
 ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT '';
 ALTER TABLE outbox ADD COLUMN step TEXT NOT NULL DEFAULT 'alert';
+ALTER TABLE outbox ADD COLUMN note TEXT;
 UPDATE OR IGNORE outbox SET route = 'incidents' WHERE state IN ('planned', 'sending') AND route NOT LIKE 'nats:%';
 INSERT OR IGNORE INTO outbox (id, route, body, planned_at) SELECT body ->> 'id', 'incidents', body, changed FROM alerts WHERE state = 'firing';
 ";
@@ -71,7 +72,7 @@ CREATE TABLE IF NOT EXISTS outbox (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, route TEXT NOT NULL, body TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sending', 'sent', 'failed')),
   maybe_sent INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0, next_at INTEGER NOT NULL DEFAULT 0, planned_at INTEGER NOT NULL,
-  receipt TEXT, problem TEXT, lane TEXT NOT NULL DEFAULT '', step TEXT NOT NULL DEFAULT 'alert', UNIQUE (id, route));
+  receipt TEXT, problem TEXT, lane TEXT NOT NULL DEFAULT '', step TEXT NOT NULL DEFAULT 'alert', note TEXT, UNIQUE (id, route));
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (state, route, seq);
 CREATE TABLE IF NOT EXISTS alerts (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, stage INTEGER NOT NULL, began INTEGER NOT NULL, changed INTEGER NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
@@ -114,6 +115,8 @@ pub struct Row {
     /// `slack:#channel` or `nats:subject`.
     pub route: String,
     pub load: Load,
+    /// What is to be said beside it, such as why it comes here.
+    pub note: Option<String>,
     /// It was being sent when the process died, or the connection broke before an answer came.
     pub maybe_sent: bool,
     pub tries: u32,
@@ -539,7 +542,7 @@ impl Db {
 
     /// The first unsent row of every lane of every route that is due at `now`: what is said of one incident goes in order, and waits for no other.
     pub fn due(&self, now: Timestamp) -> Result<Vec<Row>, Fault> {
-        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts, maybe_repeated FROM outbox o
+        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts, maybe_repeated, note FROM outbox o
             LEFT JOIN posts p ON p.incident = o.lane AND p.route = o.route WHERE seq IN
             (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane)
             AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
@@ -548,17 +551,17 @@ impl Db {
             let (channel, ts, maybe_repeated): (Option<String>, Option<String>, Option<bool>) = (row.get(8)?, row.get(9)?, row.get(10)?);
             let post = channel.zip(ts).map(|(channel, ts)| Post { channel, ts, maybe_repeated: maybe_repeated.unwrap_or_default() });
             let (body, step): (String, String) = (row.get(3)?, row.get(7)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, body, row.get(4)?, row.get(5)?, row.get(6)?, step, post))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, body, row.get(4)?, row.get(5)?, row.get(6)?, step, post, row.get(11)?))
         })?;
         rows.map(|row| {
-            let (seq, id, route, body, maybe_sent, tries, planned_at, step, post) = row?;
+            let (seq, id, route, body, maybe_sent, tries, planned_at, step, post, note) = row?;
             let planned_at = Timestamp::from_millis(planned_at).unwrap_or_default();
             let load = match step.as_str() {
                 "message" => Load::Message(Box::new(incidents::read(&body)?), post),
                 "line" => Load::Line(Box::new(incidents::read(&body)?), post),
                 _ => Load::Alert(Box::new(notification(&body)?)),
             };
-            Ok(Row { seq, id, route, load, maybe_sent, tries, planned_at })
+            Ok(Row { seq, id, route, load, note, maybe_sent, tries, planned_at })
         })
         .collect()
     }
@@ -777,7 +780,7 @@ mod tests {
         {
             let mut db = Db::open(folder.path()).expect("it opens");
             db.save(7, b"state", 0, None).expect("it saves");
-            let before = "DROP TABLE history; ALTER TABLE journal DROP COLUMN judged; ALTER TABLE outbox DROP COLUMN lane; ALTER TABLE outbox DROP COLUMN step";
+            let before = "DROP TABLE history; ALTER TABLE journal DROP COLUMN judged; ALTER TABLE outbox DROP COLUMN lane; ALTER TABLE outbox DROP COLUMN step; ALTER TABLE outbox DROP COLUMN note";
             db.connection.execute_batch(before).expect("the layout before had none of them");
             db.set_meta("schema", "2").expect("it is noted");
         }

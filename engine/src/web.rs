@@ -1,4 +1,4 @@
-//! Questions to other people's HTTP endpoints: the client that judges are asked with, and bounded answers to plain GETs.
+//! Questions to other people's HTTP endpoints: the client that judges are asked and incidents are posted with, and bounded answers to plain GETs.
 
 use crate::error::Fault;
 use hyper_rustls::ConfigBuilderExt;
@@ -35,24 +35,34 @@ pub fn client(whom: &str) -> Result<reqwest::Client, Fault> {
     http.map_err(|error| Fault::plain(format!("cannot make an HTTP client: {error}")))
 }
 
+/// What became of a connection, in a few words without the address, which may hold a secret.
+pub(crate) fn broken(error: &reqwest::Error) -> String {
+    let words = if error.is_connect() { "cannot connect" } else { "the connection broke" };
+    let mut cause = std::error::Error::source(error);
+    // The last cause is the system's own word, such as `Connection refused`.
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| words.to_owned(), |cause| format!("{words}: {cause}"))
+}
+
 /// Asks `url`. It does not end by itself where no answer comes.
 ///
 /// # Errors
 /// In a few words without the request's headers, which may hold secrets.
 pub async fn get(client: &reqwest::Client, url: &str, headers: HeaderMap) -> Result<Answer, String> {
-    let cannot = |error: reqwest::Error| {
-        let words = if error.is_connect() { "cannot connect" } else { "the connection broke" };
-        let mut cause = std::error::Error::source(&error);
-        // The last cause is the system's own word, such as `Connection refused`.
-        while let Some(deeper) = cause.and_then(std::error::Error::source) {
-            cause = Some(deeper);
-        }
-        cause.map_or_else(|| words.to_owned(), |cause| format!("{words}: {cause}"))
-    };
-    let mut response = client.get(url).headers(headers).send().await.map_err(cannot)?;
+    answer(client.get(url).headers(headers)).await
+}
+
+/// What a request is answered. It does not end by itself where no answer comes.
+///
+/// # Errors
+/// As of [`get`].
+pub async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, String> {
+    let mut response = request.send().await.map_err(|error| broken(&error))?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(cannot)? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
         if body.len() + chunk.len() > ANSWER_MAX {
             return Err(format!("the answer has more than {ANSWER_MAX} bytes"));
         }

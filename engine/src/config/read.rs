@@ -31,6 +31,8 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             constants: rules.read("constants", Node::tables).unwrap_or_default(),
         }),
         slack: root.section("slack", slack),
+        webhooks: root.named("webhooks", ways::webhook),
+        alertmanager: root.section("alertmanager", ways::alertmanager),
         incidents: root.section("incidents", |incidents| IncidentsConfig {
             interval: incidents.read("interval", |node| time(node, SECOND..=HOUR)).unwrap_or(20 * SECOND),
             reopen: incidents.read("reopen", |node| time(node, SECOND..=DAY)).unwrap_or(15 * MINUTE),
@@ -163,6 +165,9 @@ fn slack(slack: &mut Section<'_>) -> SlackConfig {
         operators: slack.read("operators", |node| node.list(operator)).unwrap_or_default(),
         api_url: slack.read("api_url", |node| url(node, &["https", "http"])).unwrap_or_else(|| "https://slack.com/api".to_owned()),
         channel: slack.read("channel", channel).unwrap_or_else(|| "#llm-alerts".to_owned()),
+        fallback_channel: slack.read("fallback_channel", channel),
+        // What a channel has not taken for an hour is not a burst; whoever is on call for it should know by then.
+        give_up_after: slack.read("give_up_after", |node| time(node, MINUTE..=DAY)).unwrap_or(HOUR),
         timeout: slack.read("timeout", |node| time(node, SECOND..=MINUTE)).unwrap_or(10 * SECOND),
         look_back: slack.read("look_back", Node::bool).unwrap_or(false),
     }

@@ -36,7 +36,7 @@ fn unknown_keys_name_the_nearest_one_and_all_the_others() {
     );
     check(
         "[htpt]\n",
-        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
+        "1:2: unknown key `htpt`\nhint: did you mean `http`? known: false_alarms, nats, store, rules, slack, webhooks, alertmanager, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
     );
     check(
         "[environments.prod]\nchanel = \"#a\"",
@@ -65,9 +65,9 @@ fn sections_of_later_versions_are_refused() {
     check(
         "[keep]\n[sampling]",
         "1:2: `keep` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
+         hint: remove it; known: false_alarms, nats, store, rules, slack, webhooks, alertmanager, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
          2:2: `sampling` is not available in this version
-         hint: remove it; known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
+         hint: remove it; known: false_alarms, nats, store, rules, slack, webhooks, alertmanager, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access",
     );
 }
 
@@ -355,7 +355,7 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
     let whole: Vec<&str> = uncommented.filter(|line| !other_ways.iter().any(|way| line.starts_with(way))).collect();
     let config = good(&whole.join("\n"));
     assert_eq!((config.environments.len(), config.schemas.len(), config.objectives.len()), (1, 2, 1));
-    assert_eq!((config.judges.len(), config.prices.len()), (1, 1));
+    assert_eq!((config.judges.len(), config.prices.len(), config.webhooks.len(), config.alertmanager.urls.len()), (1, 1, 1, 1));
 
     let sections = [
         "nats",
@@ -363,6 +363,8 @@ fn the_file_we_ship_shows_every_key_with_a_value_that_is_accepted() {
         "store",
         "rules",
         "slack",
+        "webhooks.x",
+        "alertmanager",
         "incidents",
         "http",
         "windows",
@@ -416,5 +418,54 @@ fn beyond_loopback_somebody_must_be_known_or_reading_open_to_all() {
     check(
         "[access.tokens.ci]\ntoken = \"hunter2\"\nmay = \"read\"",
         "2:9: `access.tokens.ci.token` is a secret, which does not belong in the file or on the command line\nhint: write { env = \"NAME\" } or { file = \"path\" }",
+    );
+}
+
+#[test]
+fn who_else_hears_of_incidents_is_checked_and_no_address_of_theirs_is_repeated() {
+    check("[webhooks.pager]", "1:11: `webhooks.pager` needs `url`\nhint: say where to post, such as url = \"https://hooks.example/streamgauge\"");
+    let no_url = "must be an address that starts with https:// or http://\nhint: such as \"https://hooks.example/streamgauge\"";
+    for wrong in ["hooks.example/T0/s3cret", "ftp://hooks.example", "https://", "https://hooks.example/a b", ""] {
+        check(&format!("[webhooks.pager]\nurl = \"{wrong}\""), &format!("2:7: `webhooks.pager.url` {no_url}"));
+    }
+    check(
+        "[webhooks.pager]\nurl = \"https://me:s3cret@hooks.example\"\nseverity = \"page\"\nsecret = \"s3cret\"\nenvironments = \"production\"",
+        "2:7: `webhooks.pager.url` holds a user or a password
+         hint: remove the part before @; what signs a request is read from { env = \"NAME\" } or { file = \"path\" }
+         3:12: `webhooks.pager.severity` must be \"info\", \"warning\" or \"critical\", not \"page\"
+         hint: incidents of this severity and above are told
+         4:10: `webhooks.pager.secret` is a secret, which does not belong in the file or on the command line
+         hint: write { env = \"NAME\" } or { file = \"path\" }
+         5:16: `webhooks.pager.environments` must be a list, not text
+         hint: write [\"one\", \"two\"]",
+    );
+    let config = good("[webhooks.a]\nurl = \"https://hooks.example/\"\n[alertmanager]\nurl = [\"http://a:9093/\", \"https://b/alertmanager\"]");
+    assert_eq!(config.webhooks["a"].url, "https://hooks.example/", "a slash at the end is part of an address of somebody else's");
+    assert_eq!(config.webhooks["a"].concern, Concern { severity: model::plan::Severity::Info, environments: vec![] });
+    assert_eq!(config.alertmanager.urls, ["http://a:9093", "https://b/alertmanager"]);
+    assert_eq!(good("alertmanager.url = \"http://a\"").alertmanager.urls, ["http://a"]);
+    check(
+        "[alertmanager]\nurl = \"http://a:9093/api/v2/alerts\"\nuser = { env = \"U\" }\nresolve_after = \"10m\"",
+        "2:7: `alertmanager.url` must be the address of Alertmanager itself
+         hint: leave /api/v2/alerts out, such as \"http://127.0.0.1:9093\"
+         4:17: `alertmanager.resolve_after` is out of range: 10m
+         hint: from 1h to 1d",
+    );
+    check(
+        "[alertmanager]\nuser = { env = \"U\" }",
+        "2:8: `alertmanager` must sign in one way: `token`, or `user` with `password`\nhint: keep the keys of one way, and remove the others",
+    );
+}
+
+#[test]
+fn a_channel_that_takes_what_others_do_not_is_a_channel() {
+    let slack = good("[slack]\nfallback_channel = \"#last-resort\"\ngive_up_after = \"10m\"").slack;
+    assert_eq!((slack.fallback_channel.as_deref(), slack.give_up_after), (Some("#last-resort"), Duration::from_secs(600)));
+    check(
+        "[slack]\nfallback_channel = \"last resort\"\ngive_up_after = \"25h\"",
+        "2:20: `slack.fallback_channel` must be a Slack channel, not `last resort`
+         hint: \"#name\" in lower case without spaces, or a channel's id such as \"C0123ABCD\"
+         3:17: `slack.give_up_after` is out of range: 1d1h
+         hint: from 1m to 1d",
     );
 }

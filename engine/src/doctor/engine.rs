@@ -49,14 +49,20 @@ async fn running(config: &Config, held: bool) -> Vec<Finding> {
         let hint = "see its log: the source is not ready while NATS cannot be read";
         return vec![listener, Finding::failed("engine", format!("not ready: {}", waits.join(", ")), hint)];
     }
+    let mut listener = vec![listener];
+    if ready["degraded"] == true {
+        let (problem, hint) = (ready["slack"]["problem"].as_str().unwrap_or("?"), ready["slack"]["hint"].as_str().unwrap_or("see its log"));
+        let since = ready["slack"]["since"].as_str().unwrap_or("?");
+        listener.push(Finding::failed("engine's slack", format!("people are not told since {since}: {problem}; what is to be told waits"), hint));
+    }
     let status: Result<Value, Fault> = status.and_then(|(code, body)| match (code, serde_json::from_str(&body)) {
         (200, Ok(status)) => Ok(status),
         (401 | 403, _) => Err(Fault::new("ready; it tells nobody more without a token", "set STREAMGAUGE_TOKEN to one of its tokens")),
         _ => Err(Fault::new(format!("ready; its status could not be read (HTTP {code})"), "use the engine's own version")),
     });
     match status {
-        Err(fault) => vec![listener, Finding::warning("engine", fault.what(), fault.hint().unwrap_or("see its log"))],
-        Ok(status) => [vec![listener], engine(&status)].concat(),
+        Err(fault) => [listener, vec![Finding::warning("engine", fault.what(), fault.hint().unwrap_or("see its log"))]].concat(),
+        Ok(status) => [listener, engine(&status)].concat(),
     }
 }
 

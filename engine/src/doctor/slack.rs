@@ -1,10 +1,13 @@
-//! Slack without posting: whose token it is, which scopes it has, and whether the bot may write where people are to be told.
+//! Slack without posting: whose token it is, which scopes it has and misses, whether the bot may write where people are to be told, and whether people
+//! can answer.
 //!
 //! What it may not read (channels, without the scope `channels:read`) is said to be unknown.
 
 use super::{Finding, PATIENCE};
 use crate::config::{Config, Sensitive};
 use crate::slack::hint;
+use crate::slack::scopes::{self, Need, SCOPES, Scope};
+use crate::slack::token::{is_of_token, way_out};
 use crate::start::load_rules;
 use crate::web;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -16,6 +19,8 @@ use url::Url;
 
 /// Pages of a thousand channels: the largest workspaces that lists are still read of within seconds.
 const PAGES_MAX: usize = 10;
+/// Gives out an address for Socket Mode.
+const OPEN: &str = "apps.connections.open";
 /// Of all questions together.
 const ALL: Duration = Duration::from_secs(8);
 
@@ -39,7 +44,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![Finding::failed("slack", format!("cannot {error}").replace("\nhint: ", "; "), "see slack.bot_token")],
         Ok(None) => {
             let seen = format!("off: {} is not set, so nobody but programs is told", slack.bot_token);
-            return vec![Finding::warning("slack", seen, "set the bot token (xoxb-…) of an app with the scope chat:write")];
+            return vec![Finding::warning("slack", seen, "set the bot token (xoxb-…) of an app that is made from deploy/slack/manifest.yaml")];
         }
         Ok(Some(token)) => token,
     };
@@ -49,30 +54,47 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     };
     let asked = Asked { client: &client, api_url: &slack.api_url, token: &token, until: Instant::now() + ALL };
     let (who, scopes) = match asked.ask("auth.test", &[]).await {
+        Err(why) if is_of_token(&why) => {
+            return vec![Finding::failed("slack", format!("{} refuses the bot token: {why}", slack.api_url), way_out(&why, &slack.bot_token))];
+        }
         Err(why) => {
-            let hint =
-                if hint(&why).starts_with("see ") { "is slack.api_url right, and does a firewall let this machine through?" } else { hint(&why) };
+            let hint = "is slack.api_url right, and does a firewall let this machine through?";
             return vec![Finding::failed("slack", format!("{} refuses: {why}", slack.api_url), hint)];
         }
         Ok(answer) => answer,
     };
     let text = |name: &str| who[name].as_str().unwrap_or("?");
     let mut findings = vec![Finding::ok("slack", format!("signed in as {} in {}", text("user"), text("team")))];
-    match &scopes {
-        None => findings.push(Finding::warning(
-            "slack scopes",
-            "could not be told: the answer names none",
-            "give the app chat:write and chat:write.public",
-        )),
-        Some(scopes) if !scopes.contains("chat:write") => {
-            let seen = format!("chat:write is missing; the token has {}", listed(scopes));
-            findings.push(Finding::failed("slack scopes", seen, "give the app the scope chat:write and reinstall it"));
-        }
-        Some(scopes) => findings.push(Finding::ok("slack scopes", listed(scopes))),
-    }
+    findings.push(permissions(config, scopes.as_ref()));
     findings.extend(channels(config, &asked, &scopes.unwrap_or_default()).await);
     findings.extend(sockets(config, &asked).await);
     findings
+}
+
+/// What the token may do, and what of the configuration it may not do.
+fn permissions(config: &Config, has: Option<&BTreeSet<String>>) -> Finding {
+    let check = "slack scopes";
+    let Some(has) = has else {
+        return Finding::warning(check, "could not be told: the answer names none", "give the app chat:write and chat:write.public");
+    };
+    let answers = matches!(config.slack.app_token.resolve(), Ok(Some(_)));
+    let missing = scopes::missing(&config.slack, answers, has);
+    if missing.is_empty() {
+        let without: Vec<_> = SCOPES.iter().filter(|scope| scope.need == Need::Comfort && !has.contains(scope.name)).map(purpose).collect();
+        let rest = if without.is_empty() { String::new() } else { format!("; without {}", without.join(", ")) };
+        return Finding::ok(check, format!("{}{rest}", listed(has)));
+    }
+    let names: Vec<_> = missing.iter().map(|scope| scope.name).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    let seen = format!("{} {verb} missing; the token has {}", names.join(", "), listed(has));
+    let needed = missing.iter().map(purpose).collect::<Vec<_>>().join("; ");
+    let hint =
+        format!("needed: {needed}; add {} on the app's page OAuth & Permissions and reinstall it", if names.len() == 1 { "it" } else { "them" });
+    if missing.iter().any(|scope| scope.need == Need::Always) { Finding::failed(check, seen, hint) } else { Finding::warning(check, seen, hint) }
+}
+
+fn purpose(scope: &Scope) -> String {
+    format!("{} ({})", scope.name, scope.purpose)
 }
 
 /// Whether Slack would let us hear what people say back; nothing where that is not asked for.
@@ -155,8 +177,10 @@ impl Asked<'_> {
         let bearer = format!("Bearer {}", self.token.expose());
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer).map_err(|_| "invalid_auth".to_owned())?);
         let until = self.until.min(Instant::now() + PATIENCE);
-        let answer =
-            tokio::time::timeout_at(until, web::get(self.client, url.as_str(), headers)).await.map_err(|_| "no answer in time".to_owned())??;
+        // What gives something out is no GET.
+        let request = if method == OPEN { self.client.post(url).body("") } else { self.client.get(url) };
+        let answer = web::answer(request.headers(headers));
+        let answer = tokio::time::timeout_at(until, answer).await.map_err(|_| "no answer in time".to_owned())??;
         let body: Value = serde_json::from_slice(&answer.body).map_err(|_| format!("HTTP {}, and no answer of Slack's", answer.status))?;
         if body["ok"] != true {
             return Err(body["error"].as_str().map_or_else(|| format!("HTTP {}", answer.status), ToOwned::to_owned));

@@ -3,6 +3,7 @@
 use super::{App, Problem};
 use crate::durations::Seen;
 use crate::judging::Shown;
+use crate::slack::token::Standing as TokenStanding;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -109,6 +110,14 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem>
     page.atomic("notifications_retried_total", "counter", "Deliveries that were put off.", &app.deliveries.retried);
     page.atomic("notifications_rate_limited_total", "counter", "Deliveries that Slack rate-limited.", &app.deliveries.rate_limited);
     page.atomic("notifications_failed_total", "counter", "Notifications given up.", &app.deliveries.failed);
+    page.atomic(
+        "notifications_rerouted_total",
+        "counter",
+        "Notifications that their channel did not take and that went to the fallback channel.",
+        &app.deliveries.rerouted,
+    );
+    let refused = app.slack_token.as_ref().is_some_and(|token| token.state().state == TokenStanding::Refused);
+    page.one("slack_token_refused", "gauge", "1 while Slack does not take the bot token: nobody is told anything there.", u64::from(refused));
     page.atomic(
         "notifications_possible_repeats_total",
         "counter",

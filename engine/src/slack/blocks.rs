@@ -7,7 +7,7 @@
 use super::chart;
 use super::text::{cut, escape, link, mrkdwn};
 use crate::message::words::{cut as shortened, name};
-use crate::message::{Colour, IncidentMessage, Message, Offer, Runbook, Silencing, State, said, sparkline};
+use crate::message::{IncidentMessage, Offer, Runbook, Silencing, State, said, sparkline};
 use machine::incident::Telling;
 use model::plan::Severity;
 use slack_morphism::prelude::*;
@@ -16,9 +16,6 @@ use url::Url;
 /// Slack's limits on the parts that we use.
 const HEADER_MAX: usize = 150;
 const SECTION_MAX: usize = 3000;
-const FIELD_MAX: usize = 2000;
-const FIELDS_PER_SECTION: usize = 10;
-const TEXT_MAX: usize = 4000;
 const BUTTON_MAX: usize = 75;
 const URL_MAX: usize = 3000;
 const OPTION_VALUE_MAX: usize = 150;
@@ -232,51 +229,6 @@ fn context(message: &IncidentMessage) -> SlackBlock {
         fits
     });
     SlackContextBlock::new(parts.iter().map(|part| SlackContextBlockElement::MarkDown(literal(part))).collect()).into()
-}
-
-/// The message of a single alert. `id` is its notification's.
-pub fn content(id: &str, message: &Message) -> SlackMessageContent {
-    let mark = match message.colour {
-        Colour::Red => "🔴",
-        Colour::Orange => "🟠",
-        Colour::Blue => "🔵",
-        Colour::Green => "✅",
-        Colour::Grey => "⚪",
-    };
-    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&format!("{mark} {}", message.headline), HEADER_MAX))).into()];
-    let summary = cut(&escape(&message.summary), SECTION_MAX);
-    // Slack refuses a text of nothing.
-    if !summary.trim().is_empty() {
-        blocks.push(SlackSectionBlock::new().with_text(md!(summary.clone())).into());
-    }
-    let mut links = format!("<{}|Open>", message.link);
-    let examples: Vec<_> = message.examples.iter().zip(1..).map(|(link, number)| format!("<{link}|{number}>")).collect();
-    if !examples.is_empty() {
-        links += &format!("  ·  Calls {}", examples.join(" "));
-    }
-    if let Some(runbook) = message.runbook.as_deref().filter(|url| url.starts_with("http")) {
-        links += &format!("  ·  <{}|Runbook>", runbook.replace(['<', '>', '|', ' '], ""));
-    }
-    links += &format!("  ·  alert {}", message.alert_id);
-    let links = cut(&links, SECTION_MAX);
-    // However much the logs and the rule say, each field keeps its share of the message.
-    let room = BLOCKS_CHARACTERS_MAX - HEADER_MAX - summary.chars().count() - links.chars().count();
-    let field_max = FIELD_MAX.min(room / message.fields.len().max(1));
-    for fields in message.fields.chunks(FIELDS_PER_SECTION) {
-        let fields = fields.iter().map(|(label, value)| md!(cut(&format!("*{}*\n{}", escape(label), escape(value)), field_max))).collect();
-        blocks.push(SlackSectionBlock::new().with_fields(fields).into());
-    }
-    let mut context = vec![SlackContextBlockElement::MarkDown(md!(links))];
-    if message.possible_repeat {
-        context.push(SlackContextBlockElement::MarkDown(md!(":repeat: Possibly a repeat: an earlier attempt was not confirmed.")));
-    }
-    blocks.push(SlackContextBlock::new(context).into());
-    let fields: Vec<_> = message.fields.iter().map(|(label, value)| format!("{label}: {value}")).collect();
-    let text = cut(&escape(&format!("{}\n{}\n{}", message.headline, message.summary, fields.join("\n"))), TEXT_MAX);
-    let metadata = SlackMessageMetadata::new("streamgauge_notification".into()).with_event_payload(
-        [("id".to_owned(), id.to_owned()), ("possible_repeat".to_owned(), message.possible_repeat.to_string())].into_iter().collect(),
-    );
-    SlackMessageContent::new().with_text(text).with_blocks(blocks).with_metadata(metadata)
 }
 
 #[cfg(test)]

@@ -153,12 +153,12 @@ impl Db {
         Ok(())
     }
 
-    /// Sends what is planned for a route another way, from this row on; the row itself is given up for `problem`.
-    pub fn reroute(&mut self, seq: i64, problem: &str, to: &str) -> Result<(), Fault> {
+    /// Sends a row another way, with a word why; on this one it is given up for `problem`.
+    pub fn reroute(&mut self, seq: i64, problem: &str, to: &str, why: &str, now: Timestamp) -> Result<(), Fault> {
         let transaction = self.connection.transaction()?;
-        let sql = "INSERT INTO outbox (id, route, body, planned_at, lane, step, maybe_sent)
-            SELECT id, ?2, body, planned_at, lane, step, 0 FROM outbox WHERE seq = ?1 ON CONFLICT DO NOTHING";
-        transaction.execute(sql, params![seq, to])?;
+        let sql = "INSERT INTO outbox (id, route, body, planned_at, lane, step, note)
+            SELECT id, ?2, body, ?4, lane, step, ?3 FROM outbox WHERE seq = ?1 ON CONFLICT DO NOTHING";
+        transaction.execute(sql, params![seq, to, why, now.millis()])?;
         transaction.execute("UPDATE outbox SET state = 'failed', problem = ?2 WHERE seq = ?1", params![seq, problem])?;
         transaction.commit()?;
         Ok(())

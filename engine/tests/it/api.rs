@@ -66,7 +66,10 @@ async fn health_status_and_metrics_say_where_every_log_went() {
     let status = engine.until("all to be read", MINUTE, |status| status["received"] == 52).await;
 
     assert_eq!(engine.get("/healthz").await, (200, "ok\n".to_owned()));
-    assert_eq!(engine.json("/readyz").await, json!({ "ready": true, "source": true, "store": true, "engine": true }));
+    assert_eq!(
+        engine.json("/readyz").await,
+        json!({ "ready": true, "source": true, "store": true, "engine": true, "degraded": false, "slack": null })
+    );
 
     for (name, value) in [
         ("received", 52),

@@ -74,7 +74,7 @@ hint: whole numbers with d, h, m, s or ms, largest first, such as \"7d\", \"1h30
 streamgauge.toml:6:9: `windows.slice` must divide the 10s tick of drift detection, which 3s does not
 hint: one of 1s, 2s, 5s, 10s
 streamgauge.toml:7:2: unknown key `bogus`
-hint: known: false_alarms, nats, store, rules, slack, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
+hint: known: false_alarms, nats, store, rules, slack, webhooks, alertmanager, incidents, http, windows, environments, schemas, objectives, evaluators, judges, prices, redact, index, access
 ";
     folder.check("check", 1, &format!("{problems}4 problems\n")).await;
     // What needs the configuration does not start without it.

@@ -206,7 +206,7 @@ async fn a_refused_message_is_given_up_counted_and_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_refused_and_never_logged() {
+async fn with_a_wrong_token_messages_wait_until_another_one_is_on_disk_and_none_is_ever_logged() {
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
     let setup = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS);
@@ -214,10 +214,19 @@ async fn a_wrong_token_is_refused_and_never_logged() {
     std::fs::write(&secret, "xoxb-not-that-one\n").expect("the token is written");
     let setup = setup.set("slack.bot_token.file", &secret.display().to_string());
     let engine = setup.start().await;
+    let degraded = async |what: &str, is: bool| until(what, PATIENCE, || engine.json("/readyz"), |ready| ready["degraded"] == is).await;
+    let ready = degraded("the refusal", true).await;
+    assert_eq!((&ready["ready"], &ready["slack"]["state"], &ready["slack"]["problem"]), (&json!(true), &json!("refused"), &json!("invalid_auth")));
+    assert_eq!(metric(&engine, "streamgauge_slack_token_refused").await, 1);
     publish(&nats, &failing(&["extraction"])).await;
-    engine.until("the refusal", PATIENCE, |status| status["outbox"]["failed"] == 1).await;
-    assert!(setup.log().contains("the bot token is not valid any more"), "{}", setup.log());
-    assert!(!setup.log().contains("not-that-one"), "{}", setup.log());
+    until("a retry", PATIENCE, || metric(&engine, "streamgauge_notifications_retried_total"), |retries| *retries >= 1).await;
+    assert!(slack.messages().is_empty() && metric(&engine, "streamgauge_notifications_failed_total").await == 0);
+    std::fs::write(&secret, "xoxb-test\n").expect("the token is written");
+    slack.until("the alert", PATIENCE, |messages| !messages.is_empty()).await;
+    assert_eq!(degraded("the new token", false).await["slack"]["state"], "ok");
+    let log = setup.log();
+    assert_eq!(log.matches("Slack does not take the bot token").count(), 1, "{log}");
+    assert!(log.contains("which is read again by itself") && !log.contains("not-that-one"), "{log}");
 }
 
 #[tokio::test]

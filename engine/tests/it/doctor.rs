@@ -212,9 +212,18 @@ async fn what_is_wrong_with_slack_and_judges_is_said_with_the_way_out() {
         sees("slack channels").await.starts_with("warning: whether the bot may write to #llm-alerts, #llm-test could not be told without posting")
     );
     slack.scopes("channels:read");
-    assert!(sees("slack scopes").await.starts_with("failed: chat:write is missing; the token has channels:read"));
+    let missing = sees("slack scopes").await;
+    assert!(missing.starts_with("failed: chat:write is missing; the token has channels:read; needed: chat:write (posting incidents"), "{missing}");
+    slack.scopes("chat:write");
+    assert!(sees("slack answers").await.starts_with("ok: off: environment variable `SLACK_APP_TOKEN` is not set"));
+    let answering = whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", "xapp-test");
+    let missing = of(&answering, "slack scopes").await;
+    assert!(missing.starts_with("warning: commands is missing; the token has chat:write; needed: commands (the command /streamgauge)"), "{missing}");
+    assert!(of(&answering, "slack answers").await.starts_with("ok: Socket Mode takes the app-level token"));
+    let another = of(&whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", "xapp-wrong"), "slack answers").await;
+    assert!(another.starts_with("failed: Socket Mode refuses the token of environment variable `SLACK_APP_TOKEN`: invalid_auth; put an app-level"));
     let wrong = whole(&nats, &slack, &judge).env("SLACK_BOT_TOKEN", "xoxb-wrong");
-    assert!(of(&wrong, "slack").await.contains("invalid_auth; the bot token is not valid any more"));
+    assert!(of(&wrong, "slack").await.contains("refuses the bot token: invalid_auth; Slack does not know it: put the Bot User OAuth Token"));
     let hears = |token: &str| whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", token);
     assert!(of(&hears("xapp-test"), "slack socket mode").await.starts_with("ok: Slack lets us hear buttons and commands"));
     let deaf = of(&hears("xapp-wrong"), "slack socket mode").await;

@@ -21,6 +21,7 @@ fn now_ms() -> i64 {
 }
 
 /// One line of the table that `deploy/bench-slack` prints.
+#[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
 fn target(name: &str, figure: f64, limit: f64, pass: bool) {
     println!("target {name} {figure} {limit} {}", if pass { "pass" } else { "fail" });
     assert!(pass, "{name}: {figure}, and the limit is {limit}");
@@ -95,7 +96,7 @@ async fn a_storm_of_five_hundred_alerts_of_forty_rules_is_a_message_that_names_t
         heads = slack.heads();
     }
     let (alerts, kept) = counts();
-    println!("{alerts} alerts of forty rules, {} channel messages, {} lines in threads", heads.len(), slack.messages().len() - heads.len());
+    eprintln!("{alerts} alerts of forty rules, {} channel messages, {} lines in threads", heads.len(), slack.messages().len() - heads.len());
     target("storm_alerts", alerts as f64, 500.0, alerts >= 500);
     target("storm_alerts_lost", (alerts - kept) as f64, 0.0, alerts == kept);
     target("storm_channel_messages", heads.len() as f64, 3.0, !heads.is_empty() && heads.len() <= 3);
@@ -132,7 +133,7 @@ fn planned(store: &Path) -> (BTreeMap<(String, String), String>, BTreeSet<String
 async fn chaos(look_back: bool) {
     const KILLS: usize = 10;
     let seed = std::env::var("STREAMGAUGE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..1_000_000));
-    println!("seed {seed}, look-back {look_back}");
+    eprintln!("seed {seed}, look-back {look_back}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL, "#stages"]).await;

@@ -15,7 +15,7 @@ const NAMED_MAX: usize = 5;
 /// How long people are left in peace, and for what.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Before the first message: what fires with the same tick is one incident from the start.
+    /// Before the first message, and before what grows or ends is told: what happens with the same tick is told together.
     pub wait: Span,
     /// The longest that a first message waits for what is behind it.
     pub patience: Span,
@@ -172,12 +172,12 @@ impl Incidents {
                     incident.quiet = Some(now);
                     let settle = if incident.returned > 1 { self.settings.settle } else { Span::ZERO };
                     incident.due = Some(incident.due.filter(|_| incident.shown.is_none()).unwrap_or(now + settle));
-                    incident.asked &= incident.shown.is_none();
+                    incident.asked = incident.asked.filter(|_| incident.shown.is_none());
                     if settle > Span::ZERO {
                         note(incident, Entry { at: now, occasion: Occasion::Eased { firing: 0 }, by: None, untold: Some(Untold::Flapping) });
                     }
                 } else {
-                    later(incident, self.settings.interval, now);
+                    later(incident, &self.settings, now);
                 }
                 out.push(Consequence::Changed(incident.id.clone()));
             }
@@ -203,7 +203,7 @@ impl Incidents {
                 incident.due = Some(now);
             } else {
                 let worse = incident.shown.is_some_and(|shown| alert.severity > shown.severity);
-                if worse { incident.due = Some(now) } else { later(incident, settings.interval, now) }
+                if worse { incident.due = Some(now) } else { later(incident, &settings, now) }
             }
             let id = incident.id.clone();
             incident.alerts.push(alert);
@@ -230,7 +230,7 @@ impl Incidents {
             told: 0,
             shown: None,
             due: Some(now + patience),
-            asked: true,
+            asked: Some(now + patience),
             remind: false,
         };
         self.of.insert(id.clone(), incident);
@@ -249,8 +249,8 @@ impl Incidents {
         if let Some(shown) = incident.shown {
             // What waited for it is said now; what came late is worth an update when it names a cause.
             let names = incident.findings.as_ref().is_some_and(|findings| !findings.cause.is_empty());
-            if incident.asked || names && !shown.explained && incident.quiet.is_none() {
-                incident.asked = true;
+            if incident.asked.is_some() || names && !shown.explained && incident.quiet.is_none() {
+                incident.asked = Some(now);
                 sooner(incident, now);
             }
             return;
@@ -286,7 +286,7 @@ impl Incidents {
         let untold = None;
         note(whole, Entry { at: now, occasion: Occasion::Merged { rule }, by: None, untold });
         whole.alerts.extend(part.alerts);
-        later(whole, self.settings.interval, now);
+        later(whole, &self.settings, now);
         out.push(Consequence::Merged { from: from.to_owned(), into: into.to_owned() });
         out.push(Consequence::Changed(into.to_owned()));
     }
@@ -390,6 +390,14 @@ impl Incidents {
                 }
                 return;
             }
+            let silenced = |entry: &Entry| entry.occasion == Occasion::Opened && entry.untold == Some(Untold::Silenced);
+            if over && incident.history.iter().any(silenced) {
+                // Nobody heard of it, and nobody needs to hear of its end.
+                let occasion = Occasion::Resolved { reason: last };
+                note(incident, Entry { at: now, occasion, by: None, untold: Some(Untold::Silenced) });
+                incident.due = None;
+                return out.push(Consequence::Changed(id.to_owned()));
+            }
             return match over {
                 // It came and went before anybody was told: one message, which says so.
                 true => self.tell(id, Occasion::Resolved { reason: last }, None, now, out),
@@ -422,10 +430,13 @@ impl Incidents {
             return out.push(Consequence::Changed(id.to_owned()));
         };
         // Whatever is said is said with what is known by now.
-        if !std::mem::replace(&mut incident.asked, true) {
-            incident.due = Some(now + settings.patience);
-            out.push(Consequence::Changed(id.to_owned()));
-            return out.push(Consequence::Explain(id.to_owned()));
+        let until = *incident.asked.get_or_insert_with(|| {
+            out.push(Consequence::Explain(id.to_owned()));
+            now + settings.patience
+        });
+        if now < until {
+            incident.due = Some(until);
+            return out.push(Consequence::Changed(id.to_owned()));
         }
         self.tell(id, occasion, None, now, out);
     }
@@ -460,7 +471,7 @@ impl Incidents {
         // What a person does early shows all there is, and nothing waits any more; but for an end that must hold first.
         if firing > 0 || end {
             incident.due = (firing > 0).then(|| incident.refresh(&settings, now));
-            incident.asked = false;
+            incident.asked = None;
             incident.remind = false;
         }
         incident.told += 1;
@@ -472,9 +483,9 @@ impl Incidents {
 }
 
 /// What only grows is told after the interval.
-fn later(incident: &mut Incident, interval: Span, now: Timestamp) {
+fn later(incident: &mut Incident, settings: &Settings, now: Timestamp) {
     if let Some(shown) = incident.shown {
-        sooner(incident, (shown.at + interval).max(now));
+        sooner(incident, (shown.at + settings.interval).max(now + settings.wait));
     }
 }
 

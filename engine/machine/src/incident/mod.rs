@@ -92,8 +92,8 @@ pub struct Incident {
     pub(crate) shown: Option<Shown>,
     /// When something is to be said that waits.
     pub(crate) due: Option<Timestamp>,
-    /// What is behind it is being looked into, for what is due.
-    pub(crate) asked: bool,
+    /// What is behind it is being looked into for what is due, which waits no longer than this.
+    pub(crate) asked: Option<Timestamp>,
     /// An alert asked to be told again.
     pub(crate) remind: bool,
 }
