@@ -11,6 +11,7 @@ mod doctor;
 mod evaluate;
 mod explain;
 mod export;
+mod incidents;
 mod judge;
 mod prices;
 mod pricing;
@@ -85,6 +86,14 @@ enum Command {
     Rules(rules::Rules),
     /// Tell the running engine that what an alert shows is normal from now on.
     Adopt(adopt::Adopt),
+    /// Incidents that are open, and the latest of the others: since when, who has them in hand, and what is silenced.
+    Incidents(incidents::Incidents),
+    /// Say that you have an incident in hand: it is not told again until it changes.
+    Ack(incidents::Ack),
+    /// Hear nothing of an incident, or of the alerts that match, for a while; both stay on their pages.
+    Silence(incidents::Silence),
+    /// End a silence.
+    Unsilence(incidents::Unsilence),
     /// Run rules over calls of the past: what would have fired, for whom, and how often wrongly; exit 1 only with --fail.
     Backtest(Box<backtest::Backtest>),
     /// Which calls the running engine's judges get to see, and how many calls each stands for.
@@ -150,20 +159,24 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
     let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.sets);
     match cli.command {
+        Command::Ack(args) => incidents::ack(args, &load().map_err(said)?).await,
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,
         Command::Evaluate(evaluate) => evaluate::evaluate(*evaluate, &load().map_err(said)?).await,
         Command::Export(export) => export::export(*export, &load().map_err(said)?).await,
         Command::Explain(explain) => explain::explain(explain, &load().map_err(said)?).await,
+        Command::Incidents(args) => incidents::incidents(args, &load().map_err(said)?).await,
         Command::Judge(judge) => judge::judge(judge, &load().map_err(said)?).await,
         Command::Sampling(sampling) => sampling::sampling(sampling, &load().map_err(said)?).await,
         Command::Search(search) => search::search(search, &load().map_err(said)?).await,
+        Command::Silence(args) => incidents::silence(args, &load().map_err(said)?).await,
         Command::Trace(trace) => trace::trace(trace, &load().map_err(said)?).await,
         Command::Status(status) => status::status(status, &load().map_err(said)?).await,
         Command::Check(check) => check::check(load(), check),
         Command::Demo(demo) => demo::demo(demo, load().map_err(said)?).await,
         Command::Doctor(args) => doctor::doctor(load(), args).await,
         Command::Costs(args) => costs::costs(args, &load().map_err(said)?).await,
+        Command::Unsilence(args) => incidents::unsilence(args, &load().map_err(said)?).await,
         Command::Why(args) => why::why(args, &load().map_err(said)?).await,
         Command::Prices(prices) => prices::prices(&prices, &load().map_err(said)?),
         Command::Rules(rules) => rules::rules(rules, &load().map_err(said)?).await,

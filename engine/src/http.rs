@@ -1,5 +1,5 @@
 //! The listener: health, metrics, the JSON API, and pages to look at. Whoever may read sees numbers, alerts and calls, without what `[redact]` takes out; who may operate can
-//! adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
+//! acknowledge and silence incidents, adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
 //!
 //! Every refusal is a problem with its way out: as `application/problem+json` (RFC 9457), and as a page where a browser asked for one.
 
@@ -11,6 +11,7 @@ mod calls;
 pub(crate) mod costs;
 pub(crate) mod explain;
 mod export;
+mod incidents;
 pub(crate) mod judges;
 mod metrics;
 pub mod openapi;
@@ -19,6 +20,7 @@ mod reload;
 mod rules;
 pub(crate) mod runs;
 mod series;
+mod silences;
 pub(crate) mod status;
 pub(crate) mod why;
 
@@ -42,7 +44,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use std::net::SocketAddr;
@@ -52,7 +54,7 @@ use tokio::sync::watch;
 
 pub use access::Access;
 
-/// Forms of our pages are some hundred bytes.
+/// Forms of our pages, and what is to be silenced, are some hundred bytes.
 const BODY_MAX: usize = 64 * 1024;
 
 /// What handlers may look at.
@@ -108,6 +110,10 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/", get(pages::overview::page)),
         page("/alerts/{id}", get(pages::alert::page)),
         (Method::POST, "/alerts/{id}/adopt", post(pages::alert::adopt)),
+        page("/incidents/{id}", get(pages::incident::page)),
+        (Method::POST, "/incidents/{id}/ack", post(pages::incident::ack)),
+        (Method::POST, "/incidents/{id}/silence", post(pages::incident::silence)),
+        (Method::POST, "/silences/{id}/end", post(pages::incident::end_silence)),
         page("/search", get(pages::search::page)),
         page("/calls/{sequence}", get(pages::call::page)),
         page("/runs/{event_id}", get(pages::run::page)),
@@ -131,6 +137,12 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/api/v1/series", get(series::series)),
         page("/api/v1/alerts", get(alerts::alerts)),
         (Method::POST, "/api/v1/alerts/{id}/adopt", post(adopt::adopt)),
+        page("/api/v1/incidents", get(incidents::list)),
+        page("/api/v1/incidents/{id}", get(incidents::one)),
+        (Method::POST, "/api/v1/incidents/{id}/ack", post(incidents::ack)),
+        page("/api/v1/silences", get(silences::list)),
+        (Method::POST, "/api/v1/silences", post(silences::silence)),
+        (Method::DELETE, "/api/v1/silences/{id}", delete(silences::unsilence)),
         page("/api/v1/audit", get(audit::audit)),
         page("/api/v1/calls", get(calls::search)),
         page("/api/v1/calls/{sequence}", get(calls::one)),
@@ -218,7 +230,7 @@ async fn admit(app: &App, peer: SocketAddr, path: &str, request: Request) -> Res
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {BODY_MAX} bytes"),
-            "nothing here takes a body but its own forms",
+            "nothing here takes more than its own forms and a few lines of JSON",
         )
     })?;
     let form = Form::read(&body);

@@ -265,9 +265,9 @@ impl Keeper {
         let Some(seen) = incident.seen(self.core.silence_of(incident, at)).map(Box::new) else { return Ok(Answer::Unknown) };
         let incident = incident.id.clone();
         let happening = match doing {
-            _ if !seen.firing => return Ok(Answer::Over(seen)),
+            Doing::Unsilence { .. } if seen.silenced.is_none() => return Ok(if seen.firing { Answer::Already(seen) } else { Answer::Over(seen) }),
+            Doing::Acknowledge { .. } | Doing::Silence { .. } | Doing::Act { .. } if !seen.firing => return Ok(Answer::Over(seen)),
             Doing::Acknowledge { .. } if seen.acknowledged.is_some() => return Ok(Answer::Already(seen)),
-            Doing::Unsilence { .. } if seen.silenced.is_none() => return Ok(Answer::Already(seen)),
             Doing::Acknowledge { by } => Happening::Acknowledged { incident: incident.clone(), by },
             Doing::Silence { until, by } => {
                 let silence = Silence { id: format!("s-{incident}"), of: Silenced::Incident(incident.clone()), by, at, until };

@@ -21,18 +21,28 @@ const LINE_MAX: u64 = 64 << 20;
 
 /// A GET; the answer must be 200.
 pub(super) async fn get<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, Fault> {
-    ask(config, "GET", path).await
+    ask(config, "GET", path, None).await
 }
 
 /// A POST without a body; the answer must be 200.
 pub(super) async fn post<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, Fault> {
-    ask(config, "POST", path).await
+    ask(config, "POST", path, None).await
+}
+
+/// A POST of JSON; the answer must be 200.
+pub(super) async fn post_json<T: DeserializeOwned>(config: &Config, path: &str, body: &Value) -> Result<T, Fault> {
+    ask(config, "POST", path, Some(body)).await
+}
+
+/// A DELETE; the answer must be 200.
+pub(super) async fn delete<T: DeserializeOwned>(config: &Config, path: &str) -> Result<T, Fault> {
+    ask(config, "DELETE", path, None).await
 }
 
 /// Status and body of a GET, whatever the status is.
 pub(crate) async fn answer(config: &Config, path: &str) -> Result<(u16, String), Fault> {
     let address = reachable(config.http.listen);
-    let answer = exchange(address, "GET", path, token(config).as_ref()).await;
+    let answer = exchange(address, "GET", path, token(config).as_ref(), None).await;
     answer.map_err(|error| Fault::plain(format!("no engine answers at {address}: {error}")))
 }
 
@@ -47,7 +57,7 @@ pub(super) async fn lines(config: &Config, path: &str) -> Result<Lines, Fault> {
     let address = reachable(config.http.listen);
     let token = token(config);
     let open = async {
-        let mut stream = BufReader::new(request(address, "GET", path, token.as_ref()).await?);
+        let mut stream = BufReader::new(request(address, "GET", path, token.as_ref(), None).await?);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
             let read = (&mut stream).take(HEAD_MAX).read_line(&mut head).await?;
@@ -81,10 +91,10 @@ impl Lines {
     }
 }
 
-async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str) -> Result<T, Fault> {
+async fn ask<T: DeserializeOwned>(config: &Config, method: &str, path: &str, body: Option<&Value>) -> Result<T, Fault> {
     let address = reachable(config.http.listen);
     let token = token(config);
-    let (status, body) = tokio::time::timeout(PATIENCE, exchange(address, method, path, token.as_ref()))
+    let (status, body) = tokio::time::timeout(PATIENCE, exchange(address, method, path, token.as_ref(), body))
         .await
         .map_err(|_| silent(address, PATIENCE))?
         .map_err(|error| absent(address, &error))?;
@@ -135,8 +145,8 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// One exchange in HTTP/1.0, whose answers end with their connection and come in one piece.
-async fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>) -> std::io::Result<(u16, String)> {
-    let mut stream = request(address, method, path, token).await?;
+async fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>, body: Option<&Value>) -> std::io::Result<(u16, String)> {
+    let mut stream = request(address, method, path, token, body).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
@@ -144,10 +154,13 @@ async fn exchange(address: SocketAddr, method: &str, path: &str, token: Option<&
     Ok((status_of(head)?, body.to_owned()))
 }
 
-async fn request(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>) -> std::io::Result<TcpStream> {
+async fn request(address: SocketAddr, method: &str, path: &str, token: Option<&Sensitive>, body: Option<&Value>) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     let signed = token.map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose()));
-    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{signed}Content-Length: 0\r\n\r\n").as_bytes()).await?;
+    let body = body.map_or_else(String::new, Value::to_string);
+    let typed = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{signed}{typed}Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + body.as_str()).as_bytes()).await?;
     Ok(stream)
 }
 

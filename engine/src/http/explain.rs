@@ -150,7 +150,7 @@ impl Asked {
     }
 }
 
-fn did_you_mean(name: &str, mut known: Vec<&str>) -> String {
+pub(super) fn did_you_mean(name: &str, mut known: Vec<&str>) -> String {
     known.sort_unstable();
     known.dedup();
     let near = nearest(name, known.iter().copied()).map_or_else(String::new, |near| format!("did you mean `{near}`? "));

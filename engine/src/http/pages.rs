@@ -11,6 +11,7 @@ pub(super) mod costs;
 pub(super) mod evaluators;
 pub(super) mod frame;
 mod html;
+pub(super) mod incident;
 mod links;
 pub(super) mod overview;
 mod rows;
@@ -18,7 +19,9 @@ pub(super) mod rules;
 pub(super) mod run;
 pub(super) mod search;
 pub(super) mod sign_in;
+mod silences;
 pub(super) mod status;
+mod thread;
 
 use super::access::Caller;
 use super::{App, Problem};

@@ -8,6 +8,7 @@ use machine::incident::{Incident, Silence, Telling};
 use model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS incidents (
@@ -117,11 +118,19 @@ impl Db {
         Ok((incidents, silences))
     }
 
-    /// The incidents that changed last, newest first.
-    pub fn latest_incidents(&self, most: usize) -> Result<Vec<Incident>, Fault> {
-        let mut statement = self.connection.prepare_cached("SELECT body FROM incidents ORDER BY open DESC, changed DESC, id LIMIT ?1")?;
+    /// The incidents that are over and changed last, newest first.
+    pub fn ended_incidents(&self, most: usize) -> Result<Vec<Incident>, Fault> {
+        let mut statement = self.connection.prepare_cached("SELECT body FROM incidents WHERE open = 0 ORDER BY changed DESC, id LIMIT ?1")?;
         let bodies = statement.query_map([most], |row| row.get::<_, String>(0))?;
         bodies.map(|body| body.map_err(Fault::from).and_then(|body| self.whole(&body))).collect()
+    }
+
+    /// The alerts that open incidents have.
+    pub fn alerts_in_incidents(&self) -> Result<BTreeSet<String>, Fault> {
+        let sql = "SELECT alert FROM members WHERE incident IN (SELECT id FROM incidents WHERE open = 1)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let alerts = statement.query_map([], |row| row.get(0))?;
+        Ok(alerts.collect::<Result<_, _>>()?)
     }
 
     /// An incident by its id, or by an alert's.

@@ -488,9 +488,10 @@ async fn pages_run_our_script_alone_and_show_what_senders_write_as_text() {
     }
     // Nothing of it became a tag or an attribute, on any page.
     let alert = engine.json("/api/v1/alerts").await["alerts"][0]["id"].as_str().expect("an id").to_owned();
-    let of_alert = format!("/alerts/{alert}");
+    let (of_alert, of_incident) = (format!("/alerts/{alert}"), format!("/incidents/i{alert}"));
+    until("its incident", MINUTE, async || engine.get(&of_incident).await.0, |status| *status == 200).await;
     let shows_text = async || {
-        for path in ["/", &of_alert, "/rules", "/rules/errors", "/evaluators", "/status"] {
+        for path in ["/", &of_alert, &of_incident, "/rules", "/rules/errors", "/evaluators", "/status"] {
             let Answer { status, body, .. } = answer_of(&engine, path, "text/html").await;
             assert_eq!(status, 200, "{path}: {body}");
             let tags: Vec<_> = body.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default()).collect();
@@ -509,13 +510,13 @@ async fn pages_run_our_script_alone_and_show_what_senders_write_as_text() {
         assert!(page.contains(part), "{part} of {page}");
     }
 
-    // Once it has ended, it is in the list of the ended, as text too.
+    // Once it has ended, its incident is in the list of the ended, as text too.
     let logs = (4..7).flat_map(|number| calls(begin + number * 10_000, false, &hostile));
     count(&mut publishing, &engine, logs).await;
     alerts_until(&engine, "the alert to end", MINUTE, |alerts| alerts["history"][0]["state"] == "resolved").await;
     shows_text().await;
-    let body = answer_of(&engine, "/", "text/html").await.body;
-    assert!(body.contains("Ended</h2>") && body.contains(&of_alert), "{body}");
+    let listed = |body: &String| body.split_once("Ended</h2>").is_some_and(|(_, ended)| ended.contains(&of_incident));
+    until("its incident to be among the ended", MINUTE, async || answer_of(&engine, "/", "text/html").await.body, listed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

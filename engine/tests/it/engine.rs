@@ -229,7 +229,7 @@ pub async fn ask(address: &str, method: &str, path: &str, headers: &str) -> std:
 }
 
 /// Whatever is JSON is as the document says; what is not there at all is refused as every route refuses.
-fn as_documented(method: &str, path: &str, answer: &Answer) {
+pub fn as_documented(method: &str, path: &str, answer: &Answer) {
     static DOCUMENT: std::sync::LazyLock<Value> = std::sync::LazyLock::new(streamgauge::http::openapi::document);
     let media = answer.header("content-type").split(';').next().unwrap_or_default();
     if !media.ends_with("json") {

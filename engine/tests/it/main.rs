@@ -15,6 +15,7 @@ mod drift;
 mod engine;
 mod exchanges;
 mod hearing;
+mod incidents;
 mod index;
 mod judge;
 mod judging;

@@ -327,10 +327,12 @@ impl Incidents {
         for incident in self.of.values_mut().filter(|incident| own(incident)) {
             incident.silenced = None;
         }
+        // Nobody was told of it so far, and it would wait for the end that the silence had.
+        let hidden = |incident: &Incident| incident.quiet.is_none() && incident.history.iter().any(|entry| entry.untold == Some(Untold::Silenced));
         let spoken: Vec<String> = self
             .of
             .values()
-            .filter(|incident| incident.shown.is_some_and(|shown| shown.silenced) || own(incident))
+            .filter(|incident| incident.shown.map_or_else(|| hidden(incident), |shown| shown.silenced) || own(incident))
             .map(|incident| incident.id.clone())
             .collect();
         for id in spoken {
@@ -473,6 +475,10 @@ impl Incidents {
             incident.due = (firing > 0).then(|| incident.refresh(&settings, now));
             incident.asked = None;
             incident.remind = false;
+            if end {
+                // What was silenced until it is resolved is heard of again when it comes back.
+                incident.silenced = incident.silenced.take().filter(|silence| silence.until.is_some());
+            }
         }
         incident.told += 1;
         let telling_id = format!("{id}-{}", incident.told);

@@ -1,10 +1,10 @@
 //! `/alerts/{id}`: what is known of one alert, while it fires and as long as the store keeps it; and adopting it.
 
 use super::super::access::Caller;
-use super::super::{App, Named, Problem, adopt, alerts};
-use super::affected;
+use super::super::{App, Named, Problem, adopt, alerts, incidents};
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link, table, time};
+use super::{affected, incident};
 use crate::chart::{Chart, Mark};
 use crate::config::May;
 use crate::curve::{self, Of};
@@ -27,8 +27,8 @@ const EVERY: Duration = Duration::from_secs(20);
 const AROUND: std::ops::RangeInclusive<Span> = Span::from_secs(1800)..=Span::from_secs(4 * 3600);
 
 /// An alert at this moment.
-struct Shown {
-    told: Notification,
+pub(super) struct Shown {
+    pub told: Notification,
     /// `None`: it has ended.
     phase: Option<Phase>,
     adoptable: bool,
@@ -76,13 +76,13 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     if shown.phase.is_none() && told.reason.ends() {
         let _ = write!(body, "<dt>Ended at<dd>{}", time(told.at));
     }
-    if let Some(runbook) = told.runbook.as_deref() {
-        let shown = escaped(runbook);
-        let web = runbook.starts_with("https://") || runbook.starts_with("http://");
-        let runbook = if web { format!("<a href='{shown}' rel='noreferrer'>{shown}</a>") } else { shown };
-        let _ = write!(body, "<dt>Runbook<dd>{runbook}");
+    if let Some(address) = told.runbook.as_deref() {
+        let _ = write!(body, "<dt>Runbook<dd>{}", runbook(address));
     }
     body += "</dl></div></section>";
+    if let Some(found) = incidents::find(&app, &told.alert_id).await? {
+        incident::of_alert(&mut body, &found.seen);
+    }
     body += &charts(&app, &shown).await?;
     hits(&mut body, told);
     let rule = shown.rule.map(|rule| &shown.plan.rules[rule]);
@@ -95,7 +95,7 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     Ok(Frame { app: &app, caller: Some(&caller), place: Place::None, title: &title, every }.page(&body))
 }
 
-async fn find(app: &App, id: &str) -> Result<Shown, Problem> {
+pub(super) async fn find(app: &App, id: &str) -> Result<Shown, Problem> {
     let (plan, clocks) = app
         .reader
         .ask(|machine| (machine.plan().clone(), machine.clocks().map(|(name, clock)| (name.to_owned(), clock)).collect::<Vec<_>>()))
@@ -128,7 +128,7 @@ async fn find(app: &App, id: &str) -> Result<Shown, Problem> {
 }
 
 /// Each watch around the time of the alert, the one that left its range first.
-async fn charts(app: &App, shown: &Shown) -> Result<String, Problem> {
+pub(super) async fn charts(app: &App, shown: &Shown) -> Result<String, Problem> {
     /// A rule has sixteen watches at most; who looks at an alert looks at what it is about.
     const CHARTS_MAX: usize = 3;
     let (Some(rule), Some(clock)) = (shown.rule.map(|rule| &shown.plan.rules[rule]), shown.clock) else { return Ok(String::new()) };
@@ -183,8 +183,15 @@ pub(super) const KEY: &str = "<span class=key><svg viewBox='0 0 20 10' aria-hidd
     <span class=key><svg viewBox='0 0 20 10' aria-hidden=true><rect class=alarm width=20 height=10 /></svg>alert</span>\
     <span class=dim>the axis is UTC</span>";
 
+/// Where to read what to do: a link, where it is an address of the web.
+pub(super) fn runbook(address: &str) -> String {
+    let shown = escaped(address);
+    let web = address.starts_with("https://") || address.starts_with("http://");
+    if web { format!("<a href='{shown}' rel='noreferrer'>{shown}</a>") } else { shown }
+}
+
 /// When it most likely began, or its condition where nothing says more.
-fn seen_since(told: &Notification) -> Timestamp {
+pub(super) fn seen_since(told: &Notification) -> Timestamp {
     let of = |seen: &model::window::Observation| seen.drift.map(|drift| drift.since);
     let drift = told.observed.iter().find_map(|observed| of(&observed.observation)).or_else(|| told.worst.as_ref().and_then(of));
     drift.map_or(told.began, |since| since.min(told.began))
@@ -206,9 +213,12 @@ fn hits(body: &mut String, told: &Notification) {
 }
 
 /// What was said of it where, and how far each has come.
-async fn notifications(body: &mut String, app: &App, id: &str) -> Result<(), Problem> {
+pub(super) async fn notifications(body: &mut String, app: &App, id: &str) -> Result<(), Problem> {
     let asked = id.to_owned();
     let deliveries = app.store.ask(move |db| db.deliveries(&asked)).await?;
+    // What only brings a message up to date comes by the minute, and is worth a word where it failed.
+    let (updates, deliveries): (Vec<_>, Vec<_>) =
+        deliveries.into_iter().partition(|delivery| delivery.reason == "updated" && delivery.problem.is_none());
     *body += "<section id=told data-live aria-labelledby=told-title><h2 id=told-title>Who was told</h2>";
     if deliveries.is_empty() {
         *body += "<p class=dim>Nobody yet.</p></section>";
@@ -244,7 +254,15 @@ async fn notifications(body: &mut String, app: &App, id: &str) -> Result<(), Pro
             escaped(delivery.problem.as_deref().unwrap_or("–")),
         );
     }
-    let _ = write!(body, "{TABLE_END}</section>");
+    *body += TABLE_END;
+    match updates.len() {
+        0 => {}
+        1 => *body += "<p class=dim>Beside that, its numbers were brought up to date once.</p>",
+        times => {
+            let _ = write!(body, "<p class=dim>Beside that, its numbers were brought up to date {times} times.</p>");
+        }
+    }
+    *body += "</section>";
     Ok(())
 }
 

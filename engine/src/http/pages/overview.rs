@@ -1,16 +1,18 @@
-//! The page at `/`: what fires now, how each stage does beside what is expected of it, and what ended last.
+//! The page at `/`: the incidents that are open, how each stage does beside what is expected of it, and what ended last.
 
 use super::super::access::Caller;
 use super::super::series::{Query, Wanted};
-use super::super::{App, Problem, alerts, series};
+use super::super::{App, Problem, alerts, incidents, series};
 use super::card::{self, card};
 use super::frame::{Frame, Place};
-use super::html::{TABLE_END, escaped, link, table, time};
+use super::html::{TABLE_END, escaped, link, link_as, table, time};
+use super::incident;
 use crate::message::compose;
 use crate::standing;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Html;
+use machine::incident::Seen;
 use machine::{Notification, State as Phase};
 use model::{Key, Measure, MeasureRef, Signal, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,25 +23,37 @@ use std::time::Duration;
 const WINDOW: Span = Span::from_secs(300);
 /// Environments × stages are few, but a name per request in `stage` must not make a page of megabytes.
 const CARDS_MAX: usize = 60;
-/// Alerts that are shown whole; a hundred firing ones are one trouble.
-const FIRING_MAX: usize = 30;
+/// Incidents that are shown in short; a hundred at once are one trouble.
+const OPEN_MAX: usize = 20;
+/// The same of alerts that are pending.
+const ALONE_MAX: usize = 20;
 const ENDED_MAX: usize = 10;
 /// It reads five minutes of slices.
 const EVERY: Duration = Duration::from_secs(5);
 
 pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Html<String>, Problem> {
     let active = alerts::active(&app).await?;
-    let history = app.store.ask(|db| db.alerts(ENDED_MAX * 4)).await?;
+    let open = incidents::open(&app).await?;
+    let known = app.store.ask(|db| db.alerts_in_incidents()).await?;
+    let over = incidents::ended(&app, ENDED_MAX).await?;
     let mut body = String::from("<h1 class=hidden>Overview</h1><section id=now data-live aria-labelledby=now-title><h2 id=now-title>Now</h2>");
-    let firing = active.iter().filter(|alert| alert.phase != Phase::Pending).count();
-    if firing == 0 {
+    // What is pending, and what fires since a moment ago.
+    let alone: Vec<_> = active.iter().filter(|alert| !known.contains(&alert.told.alert_id)).collect();
+    if open.is_empty() && alone.iter().all(|alert| alert.phase == Phase::Pending) {
         body += "<p class=well>✓ Nothing is out of its expected range.</p>";
     }
-    for alert in active.iter().take(FIRING_MAX) {
+    for seen in open.iter().take(OPEN_MAX) {
+        let lead = active.iter().find(|alert| alert.told.alert_id == seen.lead.alert_id);
+        body += &incident::brief(seen, lead.map_or(&seen.lead, |alert| &alert.told));
+    }
+    if open.len() > OPEN_MAX {
+        let _ = write!(body, "<p>and {} more: <a href='/api/v1/incidents'>/api/v1/incidents</a></p>", open.len() - OPEN_MAX);
+    }
+    for alert in alone.iter().take(ALONE_MAX) {
         body += &brief(&alert.told, alert.phase == Phase::Pending);
     }
-    if active.len() > FIRING_MAX {
-        let _ = write!(body, "<p>and {} more: <a href='/api/v1/alerts'>/api/v1/alerts</a></p>", active.len() - FIRING_MAX);
+    if alone.len() > ALONE_MAX {
+        let _ = write!(body, "<p>and {} more: <a href='/api/v1/alerts'>/api/v1/alerts</a></p>", alone.len() - ALONE_MAX);
     }
     body += "</section>";
     let firing_at = |alert: &alerts::Active| {
@@ -47,7 +61,7 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     };
     let firing: BTreeSet<_> = active.iter().filter(|alert| alert.phase != Phase::Pending).map(firing_at).collect();
     stages(&mut body, &app, &firing).await?;
-    ended(&mut body, history.into_iter().filter(|(state, _)| state == "resolved").map(|(_, told)| told).take(ENDED_MAX));
+    ended(&mut body, &over);
     Ok(Frame { app: &app, caller: Some(&caller), place: Place::Overview, title: "Overview", every: Some(EVERY) }.page(&body))
 }
 
@@ -114,28 +128,28 @@ async fn stages(body: &mut String, app: &App, firing: &BTreeSet<(String, Option<
     Ok(())
 }
 
-fn ended(body: &mut String, ended: impl Iterator<Item = Notification>) {
-    let mut rows = String::new();
-    for told in ended {
-        let message = compose(&told, "", false);
-        let worst = message.fields.iter().find(|(label, _)| label == "At worst").map_or("", |(_, value)| value);
-        let place = format!("{} · {}", told.environment, standing::place(&told.group));
-        let _ = write!(
-            rows,
-            "<tr><th scope=row><a href='/alerts/{}'>{}</a><td>{}<td>{}<td class=n>{}<td>{}<td>{}",
-            escaped(&told.alert_id),
-            escaped(&told.rule),
-            escaped(&place),
-            escaped(&told.reason.name().replace('_', " ")),
-            escaped(worst),
-            time(told.began),
-            time(told.at),
-        );
-    }
+fn ended(body: &mut String, ended: &[Seen]) {
     *body += "<section id=ended data-live aria-labelledby=ended-title><h2 id=ended-title>Ended</h2>";
-    if rows.is_empty() {
-        *body += "<p class=dim>No alert has ended within the store's retention.</p></section>";
+    if ended.is_empty() {
+        *body += "<p class=dim>No incident has ended within the store's retention.</p></section>";
         return;
     }
-    let _ = write!(body, "{}{rows}{TABLE_END}</section>", table("Ended alerts", &["Rule", "Where", "How", "At worst#", "Began", "Ended"]));
+    *body += &table("Ended incidents", &["Rule", "Where", "How", "At worst#", "Alerts#", "Began", "Ended"]);
+    for seen in ended {
+        let message = compose(&seen.lead, "", false);
+        let worst = message.fields.iter().find(|(label, _)| label == "At worst").map_or("", |(_, value)| value);
+        let place = incident::place(seen);
+        let _ = write!(
+            body,
+            "<tr><th scope=row>{}<td>{}<td>{}<td class=n>{}<td class=n>{}<td>{}<td>{}",
+            link_as("/incidents", &seen.id, &seen.lead.rule),
+            escaped(&place),
+            escaped(&seen.lead.reason.name().replace('_', " ")),
+            escaped(worst),
+            seen.alerts,
+            time(seen.began),
+            seen.ended.map_or_else(|| "–".to_owned(), time),
+        );
+    }
+    let _ = write!(body, "{TABLE_END}</section>");
 }

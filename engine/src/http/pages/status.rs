@@ -1,7 +1,7 @@
-//! `/status`: whether the engine keeps up, where every log went, what waits to be told, what is suspended, and who changed what.
+//! `/status`: whether the engine keeps up, where every log went, what waits to be told, what is silenced and suspended, and who changed what.
 
 use super::super::access::Caller;
-use super::super::{App, Problem, audit, status};
+use super::super::{App, Problem, audit, silences, status};
 use super::frame::{Frame, Place};
 use super::html::{TABLE_END, escaped, link, table, time, time_of};
 use crate::config::Delivery;
@@ -36,7 +36,9 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     environments(&mut body, &status);
     body += "</section><section id=outbox data-live aria-labelledby=outbox-title><h2 id=outbox-title>Messages</h2>";
     numbers(&mut body, &status["outbox"], &[("waiting", "on their way"), ("sent", "delivered"), ("failed", "given up; see the log")]);
-    body += "</section><section id=suspended data-live aria-labelledby=suspended-title><h2 id=suspended-title>Suspended scripts</h2>";
+    body += "</section>";
+    super::silences::section(&mut body, &caller, &silences::read(&app).await?);
+    body += "<section id=suspended data-live aria-labelledby=suspended-title><h2 id=suspended-title>Suspended scripts</h2>";
     if suspended.is_empty() {
         body += "<p class=well>✓ No script is suspended.</p>";
     } else {
@@ -59,7 +61,11 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     } else {
         body += &table("Audit log", &["When", "Who", "Known by", "Did", "To", "Came of it"]);
         for entry in audited {
-            let to = if entry.action == "adopt" { link("/alerts", &entry.subject) } else { escaped(&entry.subject) };
+            let to = match entry.action.as_str() {
+                "adopt" => link("/alerts", &entry.subject),
+                "ack" => link("/incidents", &entry.subject),
+                _ => escaped(&entry.subject),
+            };
             let _ = write!(
                 body,
                 "<tr><td>{}<th scope=row>{}<td>{}<td>{}<td>{to}<td class=long>{}",
@@ -73,7 +79,8 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
         body += TABLE_END;
     }
     body += "</section><section aria-labelledby=more><h2 id=more>For programs</h2><p><a href='/api/v1/openapi.json'>/api/v1/openapi.json</a> · \
-        <a href='/api/v1/status'>/api/v1/status</a> · <a href='/api/v1/alerts'>/api/v1/alerts</a> · <a href='/api/v1/audit'>/api/v1/audit</a> · \
+        <a href='/api/v1/status'>/api/v1/status</a> · <a href='/api/v1/alerts'>/api/v1/alerts</a> · \
+        <a href='/api/v1/incidents'>/api/v1/incidents</a> · <a href='/api/v1/silences'>/api/v1/silences</a> · <a href='/api/v1/audit'>/api/v1/audit</a> · \
         <a href='/metrics'>/metrics</a></p></section>";
     Ok(Frame { app: &app, caller: Some(&caller), place: Place::Status, title: "Status", every: Some(EVERY) }.page(&body))
 }

@@ -653,7 +653,7 @@ fn assert_well(content: &SlackMessageContent, what: &str) {
     assert_eq!(fixtures_slack::validate(&blocks), [], "{what}");
     assert!(fixtures_slack::characters(&blocks) <= BLOCKS_CHARACTERS_MAX, "{what}: {} characters", fixtures_slack::characters(&blocks));
     let text = content.text.as_deref().unwrap_or_default();
-    assert!(!text.trim().is_empty() && text.chars().count() <= TEXT_MAX, "{what}: {text:?}");
+    assert!(!text.trim().is_empty() && text.chars().count() <= 4000, "{what}: {text:?}");
     let mut pings = mrkdwn::pings(text);
     blocks.iter().for_each(|block| mrkdwn::pings_of(block, &mut pings));
     assert_eq!(pings, [], "{what}");

@@ -1,0 +1,238 @@
+//! What nobody wants to hear of: `GET` and `POST /api/v1/silences`, `DELETE /api/v1/silences/{id}`.
+//!
+//! A silence of one incident may last until it is resolved; one of alerts that match has an end, because nobody remembers it otherwise. Deliberately
+//! absent: what is not said because of one, which is the machine's decision, and incidents themselves (`incidents.rs`).
+
+use super::access::Caller;
+use super::explain::did_you_mean;
+use super::incidents::{gone, over};
+use super::{App, Named, Problem, audit};
+use crate::incidents::Answer;
+use crate::outbox::now;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use machine::incident::{Silence, Silenced};
+use model::label::LABEL_MAX_BYTES;
+use model::plan::Severity;
+use model::{Span, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long one may last. What is shorter is over before anybody reads of it; what is longer belongs into the configuration.
+pub(super) const LENGTHS: std::ops::RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(30 * 86_400);
+/// What every alert has beside the keys of its group.
+const KEYS: [&str; 3] = ["environment", "rule", "severity"];
+
+/// What is asked for, as it was written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    incident: Option<String>,
+    r#match: Option<BTreeMap<String, String>>,
+    r#for: Option<String>,
+    until: Option<String>,
+}
+
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Silence>>, Problem> {
+    read(&app).await.map(Json)
+}
+
+/// Those that hold, the latest first.
+pub(super) async fn read(app: &App) -> Result<Vec<Silence>, Problem> {
+    let mut silences = app.incidents.silences().await?;
+    let open: BTreeSet<String> = app.incidents.open().await?.into_iter().map(|seen| seen.id).collect();
+    // What lasts until an incident is resolved has ended with it, also while the incident could still come back.
+    silences.retain(|silence| match &silence.of {
+        Silenced::Incident(id) => silence.until.is_some() || open.contains(id),
+        Silenced::Alerts(_) => true,
+    });
+    silences.sort_by_cached_key(|silence| (std::cmp::Reverse(silence.at), silence.id.clone()));
+    Ok(silences)
+}
+
+pub(super) async fn silence(State(app): State<App>, Extension(caller): Extension<Caller>, body: Bytes) -> Result<Json<Silence>, Problem> {
+    let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
+        let hint = r#"for example {"incident": "i12ab…", "for": "1h"}, or {"match": {"rule": "fallback-rate", "stage": "extraction"}, "for": "4h"}"#;
+        refused(format!("cannot read what is to be silenced: {error}"), hint)
+    })?;
+    let (of, until) = meant(&app, asked).await?;
+    make(&app, &caller, of, until).await.map(Json)
+}
+
+/// What is to be silenced, and until when.
+async fn meant(app: &App, asked: Asked) -> Result<(Silenced, Option<Timestamp>), Problem> {
+    let until = end(asked.r#for.as_deref(), asked.until.as_deref(), now())?;
+    match (asked.incident, asked.r#match) {
+        (Some(incident), None) => Ok((Silenced::Incident(incident), until)),
+        (None, Some(_)) if until.is_none() => {
+            Err(refused("a silence of alerts that match needs an end".to_owned(), r#"add "for": "1h", or "until": a time"#))
+        }
+        (None, Some(terms)) => {
+            known(app, &terms).await?;
+            Ok((Silenced::Alerts(terms.into_iter().collect()), until))
+        }
+        _ => Err(refused("name what is to be silenced, once".to_owned(), r#"either "incident", or "match": {"rule": …, "stage": …}"#)),
+    }
+}
+
+/// The end that a length or a time gives; `None` where neither is given.
+pub(super) fn end(length: Option<&str>, until: Option<&str>, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+    let hint = format!("from {} to {}, such as 30m, 4h or 2d", LENGTHS.start(), LENGTHS.end());
+    let until = match (length, until) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(refused("`for` and `until` say two ends".to_owned(), "give one of them")),
+        (Some(length), None) => {
+            let length = Span::parse(length).ok_or_else(|| refused(format!("`for` is no length of time: `{length}`"), &hint))?;
+            now + length
+        }
+        (None, Some(until)) => Timestamp::parse(until)
+            .ok_or_else(|| refused(format!("`until` is no time: `{until}`"), "such as 2026-01-05T10:00:00Z; or say `for`: 4h"))?,
+    };
+    // A minute was a minute when it was asked for.
+    if until < now + *LENGTHS.start() - Span::from_secs(10) || until > now + *LENGTHS.end() {
+        return Err(refused(format!("a silence cannot last until {until}"), &hint));
+    }
+    Ok(Some(until))
+}
+
+/// Refuses what no alert can be: a silence of it would silence nothing, and nobody would know.
+async fn known(app: &App, terms: &BTreeMap<String, String>) -> Result<(), Problem> {
+    if terms.is_empty() {
+        return Err(refused(
+            "this would silence every alert there is".to_owned(),
+            "name at least one of rule, environment, severity or a group's key",
+        ));
+    }
+    let (keys, rules) = app
+        .reader
+        .ask(|machine| {
+            let rules = &machine.plan().rules;
+            let keys: BTreeSet<String> = rules.iter().flat_map(|rule| rule.group_by.iter().map(ToString::to_string)).collect();
+            (keys, rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>())
+        })
+        .await?;
+    let keys: BTreeSet<&str> = keys.iter().map(String::as_str).chain(KEYS).collect();
+    for (key, value) in terms {
+        let no = |what: &str, name: &str, known: Vec<&str>| refused(format!("there is no {what} `{name}`"), &did_you_mean(name, known));
+        match key.as_str() {
+            "severity" => {
+                let severities = Severity::ALL.map(Severity::name);
+                if !severities.contains(&value.as_str()) {
+                    return Err(no("severity", value, severities.to_vec()));
+                }
+            }
+            "rule" if !rules.contains(value) => return Err(no("rule", value, rules.iter().map(String::as_str).collect())),
+            key if !keys.contains(key) => return Err(no("key of an alert's group", key, keys.into_iter().collect())),
+            _ if value.len() > LABEL_MAX_BYTES => {
+                return Err(refused(
+                    format!("the value of `{key}` is longer than any label"),
+                    &format!("labels have at most {LABEL_MAX_BYTES} bytes"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Silences, and notes who did.
+pub(super) async fn make(app: &App, caller: &Caller, of: Silenced, until: Option<Timestamp>) -> Result<Silence, Problem> {
+    let subject = about(&of);
+    let act = async {
+        let silence = match app.incidents.silence(of.clone(), until, &caller.name).await? {
+            Ok(silence) => silence,
+            Err(Answer::Over(seen) | Answer::Done(seen) | Answer::Already(seen)) => return Err(over(&seen, "silence")),
+            Err(Answer::Unknown | Answer::Lifted) => return Err(gone(app, &subject, "silence").await?),
+        };
+        let holds = app.incidents.silences().await?.iter().any(|known| known.id == silence.id);
+        holds.then_some(silence).ok_or_else(|| {
+            let hint = "GET /api/v1/silences lists them; end those that nobody needs";
+            Problem::new(StatusCode::CONFLICT, "there are as many silences as are kept", hint)
+        })
+    };
+    audit::noted(app, caller, "silence", &subject, act, |silence| match silence.until {
+        Some(until) => format!("silenced until {until}"),
+        None => "silenced until it is resolved".to_owned(),
+    })
+    .await
+}
+
+/// `i12ab…`, or `rule=fallback-rate stage=extraction`.
+pub(super) fn about(of: &Silenced) -> String {
+    match of {
+        Silenced::Incident(id) => id.clone(),
+        Silenced::Alerts(terms) => terms.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+pub(super) async fn unsilence(State(app): State<App>, Extension(caller): Extension<Caller>, Named(id): Named) -> Result<Json<Value>, Problem> {
+    lift(&app, &caller, &id).await.map(|silence| Json(json!({ "ended": silence })))
+}
+
+/// Ends a silence, by its own id or by that of an incident that has one of its own.
+pub(super) async fn lift(app: &App, caller: &Caller, id: &str) -> Result<Silence, Problem> {
+    let act = async {
+        let no_such = || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no silence {id}"),
+                "GET /api/v1/silences lists those that hold; an incident's id is good, too",
+            )
+        };
+        let silence = match app.incidents.silences().await?.into_iter().find(|silence| silence.id == id) {
+            Some(silence) => silence,
+            None => match app.incidents.one(id).await? {
+                Some(seen) => seen
+                    .silenced
+                    .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("incident {} is not silenced", seen.id), "there is nothing to end"))?,
+                None => return Err(no_such()),
+            },
+        };
+        let named = match &silence.of {
+            Silenced::Incident(incident) => incident,
+            Silenced::Alerts(_) if silence.id == id => &silence.id,
+            Silenced::Alerts(_) => {
+                let what =
+                    format!("incident {id} is silenced by silence {} of {}, which is about other alerts as well", silence.id, about(&silence.of));
+                return Err(Problem::new(StatusCode::CONFLICT, what, "end that silence by its own id, if nobody needs it"));
+            }
+        };
+        match app.incidents.unsilence(named, &caller.name).await? {
+            Answer::Done(_) | Answer::Lifted => Ok(silence),
+            Answer::Over(seen) => Err(over(&seen, "end")),
+            // Somebody else was faster.
+            Answer::Already(_) | Answer::Unknown => Err(no_such()),
+        }
+    };
+    audit::noted(app, caller, "unsilence", id, act, |silence| format!("the silence of {} is ended", about(&silence.of))).await
+}
+
+fn refused(what: String, hint: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, what, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_ends_when_it_says_and_within_a_month() {
+        let now = Timestamp::parse("2026-11-23T10:00:00Z").expect("a time");
+        let ends = |length, until| match end(length, until, now) {
+            Ok(until) => until.map_or("none".to_owned(), |until| until.to_string()),
+            Err(problem) => format!("{} | {}", problem.detail, problem.hint),
+        };
+        assert_eq!(ends(None, None), "none");
+        assert_eq!(ends(Some("1h30m"), None), "2026-11-23T11:30:00Z");
+        assert_eq!(ends(None, Some("2026-11-23T12:00:00+01:00")), "2026-11-23T11:00:00Z");
+        let lengths = "from 1m to 30d, such as 30m, 4h or 2d";
+        assert_eq!(ends(Some("a while"), None), format!("`for` is no length of time: `a while` | {lengths}"));
+        for (length, until) in [(Some("5s"), None), (Some("31d"), None), (None, Some("2026-11-23T09:00:00Z"))] {
+            assert!(ends(length, until).contains("a silence cannot last until"), "{length:?} {until:?}: {}", ends(length, until));
+        }
+        assert_eq!(ends(Some("1h"), Some("2026-11-23T12:00:00Z")), "`for` and `until` say two ends | give one of them");
+    }
+}

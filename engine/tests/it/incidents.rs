@@ -1,0 +1,330 @@
+//! Incidents from outside: seen, acknowledged, silenced and spoken of again, over the API, on pages and in a terminal; and all of it after a kill.
+
+use crate::engine::{Answer, Engine, Setup, as_documented, ask, send, until};
+use crate::nats::Nats;
+use crate::publishing::Publishing;
+use serde_json::{Value, json};
+use std::ops::Range;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// 2026-01-01: the time of the first call.
+const BEGIN_MS: i64 = 1_767_225_600_000;
+const READER: &str = "reader-0123456789abcdef";
+const OPERATOR: &str = "operator-0123456789abcdef";
+
+/// Fires for each stage by itself, by a check: a drift of several would be one alert.
+const ERRORS: &str = r#"rule(#{
+    name: "errors",
+    severity: "critical",
+    watch: rate("error", "1m").expect(0.0, 0.05).at_least(20),
+    group_by: ["stage"],
+    keep_firing: "0s",
+});
+fn check(w) { if w.value.low > 0.05 { fire(`error rate ${percent(w.value.value)}`) } }"#;
+
+fn with_tokens(nats: &Nats) -> Setup {
+    Setup::new(nats)
+        .env("READER", READER)
+        .env("OPERATOR", OPERATOR)
+        .set("access.tokens.dashboard", r#"{ token = { env = "READER" }, may = "read" }"#)
+        .set("access.tokens.alice", r#"{ token = { env = "OPERATOR" }, may = "operate" }"#)
+        .set("rules.library", "[]")
+        .rule("errors.rhai", ERRORS)
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// A call a second in each stage's time, every second one failing where it says so.
+async fn publish(publishing: &mut Publishing, stages: &[&str], seconds: Range<i64>, failing: bool) {
+    for second in seconds {
+        for (number, stage) in stages.iter().enumerate() {
+            let status = if failing && second % 2 == 0 { 500 } else { 200 };
+            let at = BEGIN_MS + second * 1000 + number as i64;
+            let call = json!({ "id": format!("{stage}-{second}"), "time": at, "model": "m", "stage": stage, "event_id": format!("evt-{second}"),
+                "user_id": "user 1", "status_code": status });
+            publishing.send(call.to_string()).await;
+        }
+    }
+    publishing.flush().await;
+}
+
+/// Status and JSON of a request that may have a body; the answer is as the document says.
+async fn api(engine: &Engine, token: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let headers = format!("Host: {}\r\nContent-Type: application/json\r\n{}", engine.http, bearer(token));
+    let answer = send(&engine.http, method, path, &headers, body).await.expect("the engine answers");
+    as_documented(method, path, &answer);
+    (answer.status, serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{method} {path}: {error}: {}", answer.body)))
+}
+
+async fn page(engine: &Engine, token: &str, path: &str) -> String {
+    let answer = ask(&engine.http, "GET", path, &format!("Accept: text/html\r\n{}", bearer(token))).await.expect("the engine answers");
+    assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    answer.body
+}
+
+fn parts(page: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
+/// The one incident, once its history has so many entries.
+async fn incident(engine: &Engine, entries: usize) -> Value {
+    let first = async || {
+        let listed = api(engine, READER, "GET", "/api/v1/incidents", "").await.1;
+        match listed["incidents"][0]["id"].as_str() {
+            Some(id) => api(engine, READER, "GET", &format!("/api/v1/incidents/{id}"), "").await.1,
+            None => Value::Null,
+        }
+    };
+    let enough = |whole: &Value| whole["incident"]["history"].as_array().is_some_and(|history| history.len() >= entries);
+    until(&format!("{entries} entries in its history"), PATIENCE, first, enough).await
+}
+
+/// What was said and done, with who did it and why it was not said.
+fn history(whole: &Value) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let entries = whole["incident"]["history"].as_array().expect("a history");
+    entries.iter().map(|entry| (text(&entry["occasion"]["is"]), text(&entry["by"]), text(&entry["untold"]))).collect()
+}
+
+fn entries(of: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
+    of.iter().map(|(is, by, untold)| ((*is).to_owned(), (*by).to_owned(), (*untold).to_owned())).collect()
+}
+
+/// Who did what to what, and what came of it, the newest first.
+async fn audited(engine: &Engine) -> Vec<[String; 3]> {
+    let (_, audit) = api(engine, READER, "GET", "/api/v1/audit", "").await;
+    let text = |entry: &Value, name: &str| entry[name].as_str().expect("a text").to_owned();
+    audit.as_array().expect("a list").iter().map(|entry| ["who", "action", "outcome"].map(|name| text(entry, name))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_is_acknowledged_silenced_and_spoken_of_again_and_a_kill_takes_none_of_it() {
+    let nats = Nats::start().await;
+    let setup = with_tokens(&nats);
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    assert_eq!(api(&engine, READER, "GET", "/api/v1/incidents", "").await.1, json!({ "open": 0, "incidents": [] }));
+    publish(&mut publishing, &["extraction", "synthesis"], 0..60, true).await;
+    let whole = incident(&engine, 1).await;
+    let id = whole["incident"]["id"].as_str().expect("an id").to_owned();
+    let alert = whole["alerts"][0]["alert_id"].as_str().expect("an id").to_owned();
+    assert_eq!((&whole["incident"]["firing"], whole["alerts"].as_array().map(Vec::len)), (&true.into(), Some(2)), "{whole:#}");
+    let listed = api(&engine, READER, "GET", "/api/v1/incidents?limit=1", "").await.1;
+    let brief = &listed["incidents"][0];
+    assert_eq!((&listed["open"], &brief["id"], &brief["rules"], &brief["alerts"]), (&1.into(), &id.clone().into(), &json!(["errors"]), &2.into()));
+    let told =
+        |whole: &Value| whole["deliveries"].as_array().is_some_and(|all| all.iter().any(|one| one["reason"] == "opened" && one["state"] == "sent"));
+    let path = format!("/api/v1/incidents/{id}");
+    until("machines to be told of it", PATIENCE, async || api(&engine, READER, "GET", &path, "").await.1, told).await;
+
+    // Who may read sees it, and changes nothing.
+    let silence = json!({ "incident": id, "for": "1h" }).to_string();
+    let ack = format!("/api/v1/incidents/{id}/ack");
+    assert_eq!(api(&engine, READER, "POST", &ack, "").await.0, 403);
+    assert_eq!(api(&engine, READER, "POST", "/api/v1/silences", &silence).await.0, 403);
+    assert_eq!(api(&engine, READER, "DELETE", &format!("/api/v1/silences/{id}"), "").await.0, 403);
+    let shown = page(&engine, READER, &format!("/incidents/{id}")).await;
+    parts(
+        &shown,
+        &["<h1>● errors: default <small>", "critical · 2 alerts, all of them fire", "You may read;", "It was told", "Who was told", &alert],
+    );
+    assert!(!shown.contains("<form method=post") && !shown.contains("Acknowledged by"), "{shown}");
+
+    // Once by its id, and again by an alert's.
+    let (status, came) = api(&engine, OPERATOR, "POST", &ack, "").await;
+    assert_eq!((status, &came["already"], &came["acknowledged"]["by"]), (200, &false.into(), &"alice".into()), "{came:#}");
+    let (status, again) = api(&engine, OPERATOR, "POST", &format!("/api/v1/incidents/{alert}/ack"), "").await;
+    assert_eq!((status, &again["already"], &again["incident"]), (200, &true.into(), &id.clone().into()), "{again:#}");
+
+    let (status, silenced) = api(&engine, OPERATOR, "POST", "/api/v1/silences", &silence).await;
+    assert_eq!((status, &silenced["of"], &silenced["by"]), (200, &json!({ "incident": id }), &"alice".into()), "{silenced:#}");
+    assert_eq!(api(&engine, READER, "GET", "/api/v1/silences", "").await.1, json!([silenced]));
+    let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
+    parts(
+        &shown,
+        &[
+            "✓ Acknowledged by <strong>alice</strong>",
+            "⊘ Silenced by <strong>alice</strong> until <time",
+            ">Unsilence<",
+            "</strong> silenced it until",
+        ],
+    );
+    assert!(!shown.contains(">Acknowledge<"), "it is acknowledged: {shown}");
+    parts(&page(&engine, OPERATOR, "/").await, &[&format!("<a href='/incidents/{id}'>errors</a>"), "✓ Acknowledged by", "⊘ Silenced by"]);
+    parts(&page(&engine, OPERATOR, &format!("/alerts/{alert}")).await, &[&format!("href='/incidents/{id}'"), "✓ Acknowledged by"]);
+    parts(&page(&engine, OPERATOR, "/status").await, &["Silences</h2>", &format!("href='/incidents/{id}'"), "action='/silences/"]);
+
+    let unsilence = format!("/api/v1/silences/{}", silenced["id"].as_str().expect("an id"));
+    let (status, ended) = api(&engine, OPERATOR, "DELETE", &unsilence, "").await;
+    assert_eq!((status, &ended["ended"]), (200, &silenced));
+    assert_eq!(api(&engine, OPERATOR, "DELETE", &unsilence, "").await.0, 404, "it is ended already");
+    assert_eq!(api(&engine, OPERATOR, "DELETE", &format!("/api/v1/silences/{id}"), "").await.0, 404, "it has none");
+    assert_eq!(api(&engine, READER, "GET", "/api/v1/silences", "").await.1, json!([]));
+    let until_when = silenced["until"].as_str().expect("a time");
+    let did = |action: &str, outcome: String| ["alice".to_owned(), action.to_owned(), outcome];
+    let refused = |what: &str| format!("refused: {what}");
+    let done = [
+        did("unsilence", refused(&format!("incident {id} is not silenced"))),
+        did("unsilence", refused(&format!("there is no silence s-{id}"))),
+        did("unsilence", format!("the silence of {id} is ended")),
+        did("silence", format!("silenced until {until_when}")),
+        did("ack", "acknowledged already, by alice".to_owned()),
+        did("ack", "acknowledged".to_owned()),
+    ];
+    assert_eq!(audited(&engine).await, done);
+
+    engine.kill().await;
+    let engine = setup.start().await;
+    let whole = incident(&engine, 4).await;
+    let said = [("opened", "", ""), ("acknowledged", "alice", ""), ("silenced", "alice", ""), ("unsilenced", "alice", "")];
+    assert_eq!(history(&whole), entries(&said), "{whole:#}");
+    assert_eq!((&whole["incident"]["acknowledged"], &whole["incident"]["silenced"]), (&came["acknowledged"], &Value::Null));
+    assert_eq!(audited(&engine).await, done);
+    parts(
+        &page(&engine, READER, &format!("/incidents/{id}")).await,
+        &["<strong>alice</strong> acknowledged it", "<strong>alice</strong> ended its silence"],
+    );
+
+    // Its end is on all pages, and there is nothing left to do.
+    publish(&mut publishing, &["extraction", "synthesis"], 60..240, false).await;
+    let over =
+        until("it to be over", PATIENCE, async || api(&engine, READER, "GET", &path, "").await.1, |whole| whole["incident"]["firing"] == false).await;
+    assert!(over["incident"]["ended"].is_string(), "{over:#}");
+    for (method, path, body) in [("POST", ack.as_str(), ""), ("POST", "/api/v1/silences", &silence)] {
+        let (status, problem) = api(&engine, OPERATOR, method, path, body).await;
+        assert_eq!(status, 409, "{problem:#}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("is over")), "{problem:#}");
+    }
+    let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
+    parts(&shown, &["<h1>✔ errors: default <small>", "<small>resolved"]);
+    assert!(!shown.contains("<form method=post action='/incidents"), "{shown}");
+    parts(&page(&engine, OPERATOR, "/").await, &["Nothing is out of its expected range", &format!("<a href='/incidents/{id}'>errors</a>")]);
+    let listed = api(&engine, READER, "GET", "/api/v1/incidents", "").await.1;
+    assert_eq!((&listed["open"], &listed["incidents"][0]["id"], &listed["incidents"][0]["firing"]), (&0.into(), &id.into(), &false.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_silenced_before_it_fires_is_shown_with_its_reason_and_said_when_the_silence_ends() {
+    let nats = Nats::start().await;
+    let setup = with_tokens(&nats);
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    for (wish, said) in [
+        ("", "cannot read what is to be silenced"),
+        (r#"{"incident": "i1", "length": "1h"}"#, "unknown field `length`"),
+        ("{}", "name what is to be silenced, once"),
+        (r#"{"incident": "i1", "match": {"rule": "errors"}, "for": "1h"}"#, "name what is to be silenced, once"),
+        (r#"{"match": {"rule": "errors"}}"#, "needs an end"),
+        (r#"{"match": {}, "for": "1h"}"#, "every alert there is"),
+        (r#"{"match": {"rule": "error"}, "for": "1h"}"#, "there is no rule `error`"),
+        (r#"{"match": {"stag": "x"}, "for": "1h"}"#, "there is no key of an alert's group `stag`"),
+        (r#"{"match": {"severity": "bad"}, "for": "1h"}"#, "there is no severity `bad`"),
+        (r#"{"match": {"rule": "errors"}, "for": "31d"}"#, "a silence cannot last until"),
+    ] {
+        let (status, problem) = api(&engine, OPERATOR, "POST", "/api/v1/silences", wish).await;
+        assert_eq!(status, 400, "{wish}: {problem:#}");
+        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+        assert!(text("detail").contains(said) && !text("hint").is_empty(), "{wish}: {problem:#}");
+    }
+    assert_eq!(api(&engine, OPERATOR, "POST", "/api/v1/silences", r#"{"incident": "i1"}"#).await.0, 404);
+
+    let wish = r#"{"match": {"rule": "errors", "stage": "extraction"}, "for": "1h"}"#;
+    let (status, silence) = api(&engine, OPERATOR, "POST", "/api/v1/silences", wish).await;
+    assert_eq!((status, &silence["of"]), (200, &json!({ "alerts": [["rule", "errors"], ["stage", "extraction"]] })), "{silence:#}");
+    publish(&mut publishing, &["extraction"], 0..60, true).await;
+    let whole = incident(&engine, 1).await;
+    let id = whole["incident"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(history(&whole), entries(&[("opened", "", "silenced")]));
+    assert_eq!((&whole["deliveries"], &whole["incident"]["silenced"]), (&json!([]), &silence), "nobody was told");
+    let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
+    parts(
+        &shown,
+        &["not said: it is silenced", "with all alerts of <code>rule=errors stage=extraction</code>", "End the silence, also for its other alerts"],
+    );
+    parts(&page(&engine, READER, "/status").await, &["alerts of <code>rule=errors stage=extraction</code>"]);
+    let (status, problem) = api(&engine, OPERATOR, "DELETE", &format!("/api/v1/silences/{id}"), "").await;
+    assert_eq!(status, 409, "others may be silenced by it: {problem:#}");
+
+    engine.kill().await;
+    let engine = setup.start().await;
+    assert_eq!(api(&engine, READER, "GET", "/api/v1/silences", "").await.1, json!([silence]));
+    assert_eq!(incident(&engine, 1).await["incident"]["silenced"], silence);
+    let path = format!("/api/v1/silences/{}", silence["id"].as_str().expect("an id"));
+    assert_eq!(api(&engine, OPERATOR, "DELETE", &path, "").await.0, 200);
+    let whole = incident(&engine, 2).await;
+    assert_eq!(whole["incident"]["silenced"], Value::Null);
+    let said = |whole: &Value| whole["deliveries"].as_array().is_some_and(|all| !all.is_empty());
+    let path = format!("/api/v1/incidents/{id}");
+    until("it to be said", PATIENCE, async || api(&engine, READER, "GET", &path, "").await.1, said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_buttons_of_a_page_and_the_commands_do_the_same() {
+    let nats = Nats::start().await;
+    let setup = with_tokens(&nats);
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    publish(&mut publishing, &["extraction"], 0..60, true).await;
+    let whole = incident(&engine, 1).await;
+    let id = whole["incident"]["id"].as_str().expect("an id").to_owned();
+
+    let own = format!("Host: {0}\r\nOrigin: http://{0}\r\nAccept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\n", engine.http);
+    let post = async |path: &str, headers: &str, form: &str| {
+        let answer: Answer = send(&engine.http, "POST", path, &format!("{own}{headers}"), form).await.expect("the engine answers");
+        (answer.status, answer.header("location").to_owned(), answer.header("set-cookie").to_owned())
+    };
+    let (_, _, cookie) = post("/sign-in", "", &format!("token={OPERATOR}&next=/")).await;
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().expect("a value"));
+    let here = format!("/incidents/{id}");
+    let shown = send(&engine.http, "GET", &here, &format!("{own}{cookie}"), "").await.expect("the engine answers").body;
+    parts(&shown, &[">Acknowledge<", "value=30m>30 minutes<", "value=1h>", "value=4h>", ">until resolved<"]);
+    let token = shown.split("name=form_token value='").nth(1).and_then(|rest| rest.split('\'').next()).expect("a form of the page");
+    let token = format!("form_token={token}");
+    assert_eq!(post(&format!("{here}/ack"), &cookie, "").await.0, 403, "without the page's token");
+    assert_eq!(post(&format!("{here}/ack"), &cookie, &token).await, (303, here.clone(), String::new()));
+    assert_eq!(post(&format!("{here}/silence"), &cookie, &token).await.0, 400, "for how long is not said");
+    assert_eq!(post(&format!("{here}/silence"), &cookie, &format!("{token}&for=resolved")).await.0, 303);
+    assert_eq!(api(&engine, READER, "GET", "/api/v1/silences", "").await.1[0]["until"], Value::Null);
+    let end = format!("/silences/s-{id}/end");
+    assert_eq!(post(&end, &cookie, &format!("{token}&incident={id}")).await.1, here);
+    assert_eq!(post(&format!("{here}/silence"), &cookie, &format!("{token}&for=4h")).await.0, 303);
+    assert_eq!(post(&end, &cookie, &token).await.1, "/status#silences");
+
+    let run = async |args: &[&str]| {
+        let output = setup.run(args).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, _) = run(&["incidents"]).await;
+    assert_eq!(code, Some(0));
+    parts(&said, &["● errors  default · extraction", &id, "critical · acknowledged by alice"]);
+    assert_eq!(serde_json::from_str::<Value>(&run(&["incidents", "--json"]).await.1).expect("JSON")["open"], 1);
+    let (code, said, _) = run(&["ack", &id]).await;
+    assert_eq!(code, Some(0));
+    parts(&said, &["was acknowledged already by alice"]);
+    let (code, said, _) = run(&["silence", &id, "--for", "1h"]).await;
+    assert_eq!(code, Some(0));
+    parts(&said, &["silenced by alice until 20", &format!("streamgauge unsilence {id} ends it.")]);
+    assert_eq!(run(&["unsilence", &id]).await.0, Some(0));
+    let (code, said, _) = run(&["silence", "rule=errors", "stage=synthesis", "--for", "4h", "--json"]).await;
+    let silence: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &silence["of"]["alerts"][1][1]), (Some(0), &"synthesis".into()));
+    parts(&run(&["incidents"]).await.1, &["rule=errors stage=synthesis  silenced by alice until"]);
+    assert_eq!(run(&["unsilence", silence["id"].as_str().expect("an id")]).await.0, Some(0));
+    for (args, said) in [
+        (&["ack", "nothing"][..], "there is no incident nothing\nhint: GET /api/v1/incidents"),
+        (&["silence", "rule=errors"], "needs an end\nhint: "),
+        (&["silence", "rule=eror", "--for", "1h"], "hint: did you mean `errors`?"),
+        (&["silence", &id, "rule=errors"], "an incident stands alone\nhint: "),
+        (&["unsilence", &id], "is not silenced\nhint: "),
+    ] {
+        let (code, _, problem) = run(args).await;
+        assert_eq!(code, Some(2), "{args:?}: {problem}");
+        assert!(problem.contains(said), "{args:?}: {problem}");
+    }
+}
