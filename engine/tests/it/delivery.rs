@@ -104,8 +104,8 @@ fn copies(messages: &[Message]) -> BTreeMap<&str, Vec<bool>> {
 async fn a_limit_a_failure_and_a_cut_connection_delay_an_alert_and_lose_none() {
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
-    slack.script(&[Fault::RateLimited(2), Fault::Status(500), Fault::DropAfterAccept]);
     let engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
+    slack.script_posts(&[Fault::RateLimited(2), Fault::Status(500), Fault::DropAfterAccept]).await;
     publish(&nats, &failing(&["extraction", "retrieval", "synthesis"])).await;
 
     let messages = slack.until("three incidents and a repeat", PATIENCE, |messages| messages.len() == 4).await;
@@ -135,9 +135,9 @@ async fn a_limit_a_failure_and_a_cut_connection_delay_an_alert_and_lose_none() {
 async fn a_message_whose_answer_does_not_come_in_time_is_repeated_and_marked() {
     let nats = Nats::start().await;
     let slack = Slack::start(&[CHANNEL]).await;
-    slack.script(&[Fault::Hang(Duration::from_secs(5))]);
     let setup = Setup::new(&nats).slack(&slack.url).set("slack.timeout", "1s").rule("errors.rhai", ERRORS);
     let _engine = setup.start().await;
+    slack.script_posts(&[Fault::Hang(Duration::from_secs(5))]).await;
     publish(&nats, &failing(&["extraction"])).await;
     let messages = slack.until("the alert and its repeat", PATIENCE, |messages| messages.len() == 2).await;
     assert_eq!(copies(&messages).into_values().collect::<Vec<_>>(), [[false, true]]);

@@ -107,6 +107,12 @@ impl Slack {
         self.workspace.script(&faults);
     }
 
+    /// The same, from when the engine has shown its token.
+    pub async fn script_posts(&self, faults: &[Fault]) {
+        self.workspace.until("a look at the token", Duration::from_secs(30), |workspace| !workspace.requests().is_empty()).await;
+        self.script(faults);
+    }
+
     /// Each request has a fault with this probability.
     pub fn fail_at_random(&self, probability: f64, seed: u64) {
         self.workspace.fail_at_random(probability, seed);
@@ -144,6 +150,8 @@ impl Slack {
             fixtures_slack::Outcome::Refused(error) => Outcome::Refused(ERRORS.into_iter().find(|known| *known == error).unwrap_or("another error")),
         };
         let requests = self.workspace.requests().into_iter();
+        // Whether the token is good is asked beside all this.
+        let requests = requests.filter(|request| request.method != "auth.test");
         requests.map(|request| Request { at: request.at, channel: request.channel.unwrap_or_default(), outcome: outcome(request.outcome) }).collect()
     }
 
