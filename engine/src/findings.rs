@@ -67,9 +67,22 @@ impl Finder {
         let until = seen.ended.or(clock).unwrap_or(lead.at);
         let curve = self.curve(&plan, &lead, until).await.map_err(|fault| fault.to_string())?;
         let mut findings = Findings { curve, ..Findings::default() };
-        let Some(about) = About::of(&lead, &plan, until) else { return Ok(findings) };
+        // All groups of the rule that are part of it: what they have in common says which calls it is about.
+        let mut of_rule = seen.places.iter().filter(|place| place.rule == lead.rule).map(|place| &place.group);
+        let mut scope = of_rule.next().cloned().unwrap_or_else(|| lead.group.clone());
+        of_rule.for_each(|group| scope.retain(|pair| group.contains(pair)));
+        let whole = scope.is_empty();
+        let Some(about) = About::of(&Notification { group: scope, ..lead.clone() }, &plan, until) else { return Ok(findings) };
         let (bad, times) = (about.bad.clone(), Times { from: Some(about.since), until: Some(about.until) });
-        let why = self.calls.why(about).await.map_err(|error| error.to_string())?;
+        let mut why = self.calls.why(about).await.map_err(|error| error.to_string())?;
+        // Within one group there may be nothing to compare with: all of a model's calls fail where its provider is down. Beside all others it shows.
+        if why.lines.is_empty()
+            && !whole
+            && let Some(about) = About::of(&Notification { group: Vec::new(), ..lead.clone() }, &plan, until)
+        {
+            let wide = self.calls.why(about).await.map_err(|error| error.to_string())?;
+            (why.lines, why.across) = (wide.lines, wide.across);
+        }
         findings.common = why
             .across
             .as_ref()

@@ -96,6 +96,9 @@ async fn a_storm_of_five_hundred_alerts_of_forty_rules_is_a_message_that_names_t
         heads = slack.heads();
     }
     let (alerts, kept) = counts();
+    for head in &heads {
+        eprintln!("{}\n{}\n", head.headline(), head.text);
+    }
     eprintln!("{alerts} alerts of forty rules, {} channel messages, {} lines in threads", heads.len(), slack.messages().len() - heads.len());
     target("storm_alerts", alerts as f64, 500.0, alerts >= 500);
     target("storm_alerts_lost", (alerts - kept) as f64, 0.0, alerts == kept);
@@ -129,9 +132,9 @@ fn planned(store: &Path) -> (BTreeMap<(String, String), String>, BTreeSet<String
     (last, lines)
 }
 
-/// Incidents begin, grow and end while Slack fails half the time and the engine is killed ten times.
+/// Incidents begin, grow and end while Slack fails half the time and the engine is killed again and again: `STREAMGAUGE_TEST_KILLS` times.
 async fn chaos(look_back: bool) {
-    const KILLS: usize = 10;
+    let kills = std::env::var("STREAMGAUGE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
     let seed = std::env::var("STREAMGAUGE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..1_000_000));
     eprintln!("seed {seed}, look-back {look_back}");
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -152,7 +155,7 @@ async fn chaos(look_back: bool) {
     let from_ms = now_ms() - 3600 * 1000;
     let mut engine = setup.start().await;
     // Each round one provider fails for a minute and is well for two; then the engine dies at some moment of what it says about it.
-    for round in 0..KILLS as i64 {
+    for round in 0..kills {
         let broken = PROVIDERS[round as usize % 3];
         publish(&mut publishing, from_ms, round * 180..round * 180 + 60, 24, |provider, _| provider == broken).await;
         tokio::time::sleep(Duration::from_millis(rng.u64(500..4000))).await;

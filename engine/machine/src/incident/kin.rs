@@ -1,7 +1,8 @@
 //! Which alerts belong together: those of one rule, those that began together and have something in common, and those that one cause explains.
 //!
-//! Beginning together alone is not enough, nor is a shared label alone: most calls of a service share some. Both at once seldom is chance; and where a
-//! cause was found, which is what contrasts the bad calls with the good ones, its labels decide instead.
+//! Beginning together alone is not enough, nor is a shared label alone: most calls of a service share some. Both at once seldom is chance. Where a cause
+//! was found, which is what contrasts the bad calls with the good ones, its labels count as well: so what is grouped by stage and what is grouped by
+//! provider meet.
 
 use super::Incident;
 use crate::effect::Notification;
@@ -19,12 +20,10 @@ fn common(incident: &Incident) -> Vec<(String, String)> {
     first.group.iter().filter(|pair| rest.iter().all(|alert| alert.group.contains(pair))).cloned().collect()
 }
 
-/// What names it: the labels of its cause, or what its alerts have in common.
+/// What names it: the labels of its cause, and what its alerts have in common.
 fn marks(incident: &Incident) -> Vec<(String, String)> {
-    match &incident.findings {
-        Some(findings) if !findings.common.is_empty() => findings.common.clone(),
-        _ => common(incident),
-    }
+    let cause = incident.findings.iter().flat_map(|findings| findings.common.iter().cloned());
+    common(incident).into_iter().chain(cause).collect()
 }
 
 fn near(a: Timestamp, b: Timestamp, most: Span) -> bool {
