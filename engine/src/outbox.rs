@@ -109,10 +109,8 @@ impl Outbox {
                     return Ok(());
                 }
             }
-            let next = self.store.ask(|db| db.next_due()).await?;
+            let next = self.store.ask(move |db| db.next_due(now)).await?;
             let pause = next.map_or(Duration::from_secs(60), |at| Duration::from_millis(at.since(now).millis().max(20)));
-            // Rows that wait for their lane have a time that has come: what is under way wakes us.
-            let pause = if next.is_some_and(|at| at <= now) { Duration::from_secs(60) } else { pause };
             let until = (Instant::now() + pause).min(ready.unwrap_or(Instant::now() + pause));
             tokio::select! {
                 Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {

@@ -566,10 +566,11 @@ impl Db {
         .collect()
     }
 
-    /// When the next planned row becomes due.
-    pub fn next_due(&self) -> Result<Option<Timestamp>, Fault> {
-        let next: Option<i64> =
-            self.connection.query_row("SELECT MIN(next_at) FROM outbox WHERE state = 'planned' AND route <> ?1", [HEARD], |row| row.get(0))?;
+    /// When, after `now`, the first row of a lane becomes due next.
+    pub fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
+        let sql = "SELECT MIN(next_at) FROM outbox WHERE seq IN
+            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane) AND state = 'planned' AND next_at > ?1";
+        let next: Option<i64> = self.connection.query_row(sql, params![now.millis(), HEARD], |row| row.get(0))?;
         Ok(next.and_then(Timestamp::from_millis))
     }
 
