@@ -26,7 +26,8 @@ pub fn millis(millis: f64) -> String {
     } else if millis < 60_000.0 {
         format!("{:.1} s", millis / 1000.0)
     } else {
-        crate::Span::from_secs((millis / 1000.0).round() as u64).to_string()
+        // Thirty thousand years, which is as much as anything can be.
+        crate::Span::from_secs((millis / 1000.0).round().min(1e12) as u64).to_string()
     }
 }
 
