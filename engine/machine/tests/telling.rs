@@ -225,7 +225,7 @@ fn what_comes_and_goes_is_one_incident_whose_end_is_told_when_it_holds() {
 #[test]
 fn a_thousand_random_lives_keep_their_promises() {
     let seed = 20_261_123;
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     for life in 0..1000 {
         let mut stage = Stage { incidents: Incidents::new(Settings::default(), Vec::new(), Vec::new()), ..Stage::default() };

@@ -149,7 +149,8 @@ async fn chaos(look_back: bool) {
         )
     };
     let setup = Setup::new(&nats).slack(&slack.url).set("rules.library", "[]").set("slack.look_back", &look_back.to_string());
-    let setup = setup.set("incidents.interval", "1s").set("incidents.settle", "1s").set("slack.timeout", "2s");
+    // Each round is an incident of its own.
+    let setup = setup.set("incidents.interval", "1s").set("incidents.settle", "1s").set("incidents.reopen", "1s").set("slack.timeout", "2s");
     let setup = setup.rule("providers.rhai", &rule("providers", "provider", CHANNEL)).rule("stages.rhai", &rule("stages", "stage", "#stages"));
     let mut publishing = Publishing::new(&nats).await;
     let from_ms = now_ms() - 3600 * 1000;
