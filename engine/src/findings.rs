@@ -90,6 +90,10 @@ impl Finder {
             .map(|cause| cause.labels.iter().map(|label| (label.dimension.clone(), label.value.clone())).collect())
             .unwrap_or_default();
         findings.cause = why.lines;
+        // An alert is about bad calls: where there are none yet, the index is behind, and whom it hits is not known rather than nobody.
+        if why.bad == 0 {
+            return Ok(findings);
+        }
         (findings.calls, findings.runs, findings.users) = (Some(why.bad), why.runs, why.users);
         findings.cost_usd = Some(why.cost_usd);
         let query = self.calls.query(&bad).await.map_err(|error| error.to_string())?;

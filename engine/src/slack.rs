@@ -11,6 +11,7 @@ pub mod token;
 use crate::config::SlackConfig;
 use crate::error::Fault;
 use crate::store::Post;
+use crate::web;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use model::{Span, Timestamp};
@@ -53,14 +54,10 @@ pub enum Posted {
 /// The way to Slack's Web API. A counterpart on loopback has no certificate, so `http://` is let through where the address says so.
 ///
 /// # Errors
-/// When the system has no certificates to trust.
+/// When the address asks for TLS and the system has no certificates to trust.
 pub fn connector(api_url: &str) -> Result<SlackClientHyperConnector<HttpsConnector<HttpConnector>>, Fault> {
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .map_err(|error| Fault::new(format!("no certificates to trust Slack by: {error}"), "install the package ca-certificates"))?
-        .https_or_http()
-        .enable_http1()
-        .build();
+    let connector =
+        hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(web::tls_for(api_url, "Slack")?).https_or_http().enable_http1().build();
     Ok(SlackClientHyperConnector::with_connector(connector).with_slack_api_url(api_url))
 }
 

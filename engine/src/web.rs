@@ -23,14 +23,43 @@ pub struct Answer {
 /// # Errors
 /// When the system has no certificates to trust.
 pub fn client(whom: &str) -> Result<reqwest::Client, Fault> {
-    let no_roots = |error: String| Fault::new(format!("no certificates to trust {whom} by: {error}"), "install the package ca-certificates");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| no_roots(error.to_string()))?
-        .with_native_roots()
-        .map_err(|error| no_roots(error.to_string()))?
-        .with_no_client_auth();
+    over(tls(whom)?)
+}
+
+/// The same for one address. Without TLS, as on loopback, nobody is to be trusted, and a machine without certificates will do.
+///
+/// # Errors
+/// When the address asks for TLS and the system has no certificates to trust.
+pub fn client_for(address: &str, whom: &str) -> Result<reqwest::Client, Fault> {
+    over(tls_for(address, whom)?)
+}
+
+/// TLS to one address, as [`client_for`] has it.
+///
+/// # Errors
+/// As there.
+pub fn tls_for(address: &str, whom: &str) -> Result<rustls::ClientConfig, Fault> {
+    if !address.starts_with("http://") {
+        return tls(whom);
+    }
+    let versions = versions().map_err(|error| no_roots(whom, &error.to_string()))?;
+    Ok(versions.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
+fn tls(whom: &str) -> Result<rustls::ClientConfig, Fault> {
+    let versions = versions().map_err(|error| no_roots(whom, &error.to_string()))?;
+    Ok(versions.with_native_roots().map_err(|error| no_roots(whom, &error.to_string()))?.with_no_client_auth())
+}
+
+fn versions() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, rustls::Error> {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider())).with_safe_default_protocol_versions()
+}
+
+fn no_roots(whom: &str, why: &str) -> Fault {
+    Fault::new(format!("no certificates to trust {whom} by: {why}"), "install the package ca-certificates")
+}
+
+fn over(tls: rustls::ClientConfig) -> Result<reqwest::Client, Fault> {
     let http = reqwest::Client::builder().tls_backend_preconfigured(tls).redirect(reqwest::redirect::Policy::none()).build();
     http.map_err(|error| Fault::plain(format!("cannot make an HTTP client: {error}")))
 }

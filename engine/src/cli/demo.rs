@@ -1,5 +1,8 @@
 //! `streamgauge demo`: a memory layer's day in a minute. The same engine as `run`, over a nats-server of its own where one is installed and over a
-//! channel otherwise; the traffic is generated, with a time of its own, and one model's JSON breaks for half an hour of it.
+//! channel otherwise; the traffic is generated, with a time of its own, and one model's JSON breaks for half an hour of it. People are told on the
+//! terminal and in a Slack of the demo's own.
+
+mod slack;
 
 use super::{Outcome, run::asked_to_stop, say};
 use crate::config::Config;
@@ -9,6 +12,7 @@ use crate::start::{Feed, Options, Running, start};
 use async_nats::jetstream;
 use bytes::Bytes;
 use fixtures::{Effect, Incident, Rates, Scope, Traffic};
+use fixtures_slack::Workspace;
 use indicatif::{ProgressBar, ProgressStyle};
 use machine::Reason;
 use model::{Span, Timestamp};
@@ -36,6 +40,8 @@ const CALLS_PER_SECOND: f64 = 8.0;
 const SLOW_MS_PER_SECOND: i64 = 2 * MINUTE_MS;
 /// The demo says when it failed rather than wait for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// From the decision to its last word on the terminal and in the channel; the engine takes up to four seconds to look what is behind it.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Demo {
@@ -93,14 +99,16 @@ pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Faul
             (Feed::Local(local), Out::Local(publisher))
         }
     };
+    let slack = slack::instead(&mut config).await?;
     let running = start(&config, feed, Options { terminal: true, ..Options::default() }).await?;
     say(format!("  page     http://{}", running.address));
+    say(format!("  slack    {}  the channel as people see it; its buttons and commands work", slack.page_url()));
     let seen = tokio::select! {
-        seen = story(&args, &running, &mut out) => seen?,
+        seen = story(&args, &running, &slack, &mut out) => seen?,
         () = asked_to_stop() => return running.until(async {}).await.map(|()| Outcome::Unwell),
     };
     if !args.once && seen {
-        say("  Traffic goes on in real time; look around at the page above, and stop with Ctrl-C.");
+        say("  Traffic goes on in real time; look around on both pages, and stop with Ctrl-C.");
         tokio::select! {
             () = go_on(&args, &mut out) => {}
             () = asked_to_stop() => {}
@@ -111,7 +119,7 @@ pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Faul
 }
 
 /// Publishes the day, fast, and the incident, slowly enough to watch; true when its alert and its end were seen.
-async fn story(args: &Demo, running: &Running, out: &mut Out) -> Result<bool, Fault> {
+async fn story(args: &Demo, running: &Running, slack: &Workspace, out: &mut Out) -> Result<bool, Fault> {
     let began = Instant::now();
     let now = crate::outbox::now().millis();
     let traffic = traffic(args.seed, now);
@@ -163,8 +171,7 @@ async fn story(args: &Demo, running: &Running, out: &mut Out) -> Result<bool, Fa
             if let Some(alert) = ended.first() {
                 let first_bad = Timestamp::from_millis(breaks).unwrap_or_default();
                 let fix = Timestamp::from_millis(fixed).unwrap_or_default();
-                // The message itself may still be on its way to the terminal.
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                told(running, slack).await?;
                 say(format!(
                     "  Alerted {} after the first bad answer, resolved {} after the fix (event time); {:.0} s in all.",
                     whole_seconds(alert.fired.since(first_bad)),
@@ -215,6 +222,16 @@ fn traffic(seed: u64, now_ms: i64) -> Traffic {
 async fn counted(running: &Running, calls: u64) -> Result<(), Fault> {
     while running.reader.ask(|machine| machine.ledger().counted).await? < calls {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Waits until people were told of the end: on the terminal, and in the channel. The figures are said after [`TOLD_WITHIN`] all the same.
+async fn told(running: &Running, slack: &Workspace) -> Result<(), Fault> {
+    let deadline = Instant::now() + TOLD_WITHIN;
+    let over = || slack.messages().iter().any(|message| message.headline().contains("RESOLVED"));
+    while (!over() || running.store.ask(|db| db.outbox()).await?[0] > 0) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }

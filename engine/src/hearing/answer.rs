@@ -124,7 +124,7 @@ impl Api {
     pub fn new(config: &SlackConfig) -> Result<Option<Self>, Fault> {
         let token = config.bot_token.resolve().map_err(|error| Fault::plain(error.to_string()))?;
         let Some(token) = token else { return Ok(None) };
-        Ok(Some(Self { client: web::client("Slack")?, url: config.api_url.clone(), token, timeout: config.timeout }))
+        Ok(Some(Self { client: web::client_for(&config.api_url, "Slack")?, url: config.api_url.clone(), token, timeout: config.timeout }))
     }
 
     /// Calls a method. Arguments go as a form, which every method takes.

@@ -1,6 +1,7 @@
 //! Doing what a person types after `/streamgauge`.
 //!
-//! What changes for everybody in a channel (what it hears of, what is silent) is said to everybody there; all else to whoever asked.
+//! What changes for everybody in a channel (what it hears of, which kinds of alerts are silent) is said to everybody there; all else to whoever asked.
+//! What changes with one incident is said by its message and thread.
 
 use super::Hearing;
 use super::answer::{Answer, Trouble, code, escaped};
@@ -158,19 +159,18 @@ impl Hearing {
     }
 
     async fn silenced(&self, act: &Act, of: Silenced, length: Option<Span>) -> Result<Answer, Fault> {
-        let by = escaped(&act.by.shown());
         let what = match &of {
             Silenced::Incident(name) => code(name),
             Silenced::Alerts(terms) => terms.iter().map(|(key, value)| code(&format!("{key}={value}"))).collect::<Vec<_>>().join(" "),
         };
         Ok(match self.silence(&act.by, of, length).await? {
             Ok(silence) => {
-                let until = words::until(silence.until, "it is resolved");
-                let back = match &silence.of {
-                    Silenced::Incident(incident) => escaped(incident),
-                    Silenced::Alerts(_) => escaped(&silence.id),
-                };
-                Answer::channel(format!("🔕 {by} silenced {what} {until}. `/streamgauge unsilence {back}` takes it back."))
+                let (by, until) = (escaped(&act.by.shown()), words::until(silence.until, "it is resolved"));
+                let back = |id: &str| format!("`/streamgauge unsilence {}` takes it back.", escaped(id));
+                match &silence.of {
+                    Silenced::Incident(incident) => Answer::person(format!("🔕 You silenced {what} {until}. {}", back(incident))),
+                    Silenced::Alerts(_) => Answer::channel(format!("🔕 {by} silenced {what} {until}. {}", back(&silence.id))),
+                }
             }
             Err(answer) => answer,
         })

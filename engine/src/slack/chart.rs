@@ -5,7 +5,7 @@
 
 use crate::message::words::{cut, name};
 use machine::incident::Curve;
-use model::{Timestamp, Unit};
+use model::{Span, Timestamp, Unit};
 use slack_morphism::prelude::*;
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) fn chart(curve: &Curve) -> Option<SlackBlock> {
     let (unit, factor) = scale(curve);
     let points: Vec<(Timestamp, f64)> =
         curve.points.iter().filter_map(|(at, value)| Some((*at, (*value)? * factor))).filter(|(_, value)| fits(*value)).collect();
-    let points = thinned(&points);
+    let points = thinned(&one_a_minute(points));
     let labels = labels(&points.iter().map(|(at, _)| *at).collect::<Vec<_>>())?;
     if points.len() < 2 {
         return None;
@@ -64,6 +64,17 @@ fn scale(curve: &Curve) -> (String, f64) {
     }
 }
 
+/// Of points within one minute the last. A curve's steps are longer, but it ends now, which may be moments after the last step; the axis names minutes.
+fn one_a_minute(points: Vec<(Timestamp, f64)>) -> Vec<(Timestamp, f64)> {
+    let minute = |point: &(Timestamp, f64)| point.0.floor(Span::from_secs(60));
+    let mut kept: Vec<(Timestamp, f64)> = Vec::with_capacity(points.len());
+    for point in points {
+        kept.pop_if(|before| minute(before) == minute(&point));
+        kept.push(point);
+    }
+    kept
+}
+
 /// At most as many points as there is room for: each the mean of its neighbours, at the last one's time.
 fn thinned(points: &[(Timestamp, f64)]) -> Vec<(Timestamp, f64)> {
     let each = points.len().div_ceil(POINTS_MAX).max(1);
@@ -91,7 +102,6 @@ fn number(value: f64) -> Option<serde_json::Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Span;
 
     #[test]
     fn times_have_labels_that_tell_them_apart() {
@@ -101,6 +111,19 @@ mod tests {
         assert_eq!(every(20).expect("they differ")[1], "23:58:20");
         assert_eq!(every(86_400).expect("they differ")[1], "11-23 23:58");
         assert_eq!(every(0), None);
+    }
+
+    #[test]
+    fn a_curve_that_ends_moments_after_a_step_is_drawn_with_its_end_at_that_minute() {
+        let from = Timestamp::parse("2026-11-22T10:00:00Z").expect("it is a time");
+        for moments in [200, 40_000] {
+            let times = [Span::ZERO, Span::from_secs(60), Span::from_millis(60_000 + moments)];
+            let points = times.into_iter().zip([0.0, 0.1, 0.2]).map(|(after, value)| (from + after, Some(value))).collect();
+            let curve = Curve { what: "error rate".to_owned(), unit: Unit::Share, points, expected: None };
+            let drawn = serde_json::to_value(chart(&curve).expect("two points")).expect("a block is JSON");
+            assert_eq!(drawn["chart"]["axis_config"]["categories"], serde_json::json!(["10:00", "10:01"]), "{drawn:#}");
+            assert_eq!(drawn["chart"]["series"][0]["data"][1]["value"], 20.0, "{drawn:#}");
+        }
     }
 
     #[test]

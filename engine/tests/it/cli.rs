@@ -528,7 +528,8 @@ async fn the_demo_shows_its_alert_and_its_end_and_leaves_nothing_behind() {
     let folder = Folder::new(&[]);
     let said = folder.run("demo --once --no-nats --seed 7 --set http.listen=127.0.0.1:0", "").await;
     assert_eq!((said.code, said.log.as_str()), (0, ""), "{}", said.text);
-    let places = ["CRITICAL: invalid-json-rate — extraction · anthropic · claude-haiku-4-5", "RESOLVED: invalid-json-rate", "Alerted "];
+    let places =
+        ["slack    http://127.0.0.1:", "CRITICAL: invalid-json-rate — extraction · anthropic · claude-haiku-4-5", "RESOLVED after ", "Alerted "];
     let at = places.map(|text| said.text.find(text).unwrap_or_else(|| panic!("`{text}` in\n{}", said.text)));
     assert!(at.is_sorted(), "{}", said.text);
     assert_eq!(said.text.matches("CRITICAL: ").count(), 1, "one model breaks, and one alert fires:\n{}", said.text);

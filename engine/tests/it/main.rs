@@ -1,6 +1,7 @@
 //! The engine from outside: the real binary, a real nats-server, and counterparts of what it talks to. `deploy/test` finds or fetches the server.
 
 mod access;
+mod answering;
 mod api;
 mod backtest;
 mod browser;

@@ -186,7 +186,7 @@ async fn chaos(look_back: bool) {
     let unmarked: Vec<_> = heads.values().filter(|heads| heads.iter().skip(1).any(|head| !head.possible_repeat)).collect();
     let copies: usize = heads.values().map(|heads| heads.len() - 1).sum();
     let missing = lines.iter().filter(|line| !messages.iter().any(|message| message.id == **line)).count();
-    println!(
+    eprintln!(
         "{} incidents by channel, {} messages of them, {} lines, {copies} copies",
         last.len(),
         heads.values().map(Vec::len).sum::<usize>(),

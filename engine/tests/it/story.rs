@@ -59,12 +59,13 @@ async fn publish(publishing: &mut Publishing, engine: &Engine, logs: Vec<Value>)
     engine.until("the index to have every call", PATIENCE, found).await;
 }
 
-/// The alert's page, as the message links to it.
-fn link(message: &Message, http: &str) -> String {
-    let text = message.context();
-    let start = format!("http://{http}/alerts/");
-    let (_, rest) = text.split_once(&start).unwrap_or_else(|| panic!("no link in {text}"));
-    start + rest.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default()
+/// The page of the alert that the message's incident began with. Its own page is where the message leads.
+fn page_of_alert(message: &Message, http: &str) -> String {
+    let open = message.blocks().iter().filter_map(|block| block["elements"].as_array()).flatten().find(|button| button["action_id"] == "open");
+    let url = open.and_then(|button| button["url"].as_str()).unwrap_or_else(|| panic!("no way to the page in {:#?}", message.blocks()));
+    assert_eq!(url, format!("http://{http}/incidents/{}", message.incident));
+    let alert = message.incident.strip_prefix('i').expect("an incident is named by its first alert");
+    format!("http://{http}/alerts/{alert}")
 }
 
 /// Where the story can be looked at.
@@ -102,7 +103,7 @@ async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() 
     publish(&mut publishing, &engine, logs).await;
     let messages = slack.until("the alert", PATIENCE, |messages| !messages.is_empty()).await;
     assert!(messages[0].headline().contains("broken-json"), "{}", messages[0].headline());
-    let alert = link(&messages[0], &engine.http);
+    let alert = page_of_alert(&messages[0], &engine.http);
 
     browser.go(&alert).await;
     let title = browser.text("h1").await;
@@ -168,8 +169,9 @@ async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() 
     browser.go(&alert).await;
     browser.back(&call).await;
     publish(&mut publishing, &engine, runs(begin, 240..400, false)).await;
-    let messages = slack.until("its end", PATIENCE, |messages| messages.len() > 1).await;
-    assert!(messages.iter().any(|message| message.text.contains("RESOLVED")), "{messages:#?}");
+    let over = |messages: &[Message]| messages[0].headline().contains("RESOLVED") && messages[0].text.contains("RESOLVED");
+    slack.until("its end", PATIENCE, over).await;
+    assert_eq!(slack.heads().len(), 1, "one incident is one message, also at its end");
     browser.go(&alert).await;
     let title = browser.text("h1").await;
     assert!(title.contains("resolved"), "{title}");

@@ -11,6 +11,8 @@ use model::{Span, Timestamp};
 /// When an alert most likely began, by the calls' time.
 pub(super) fn onset(alert: &Notification) -> Timestamp {
     let drift = alert.observed.iter().find_map(|observed| observed.observation.drift);
+    // When it is over, its worst still says.
+    let drift = drift.or(alert.worst.as_ref().and_then(|worst| worst.drift));
     drift.map_or(alert.began, |drift| drift.since.min(alert.began))
 }
 
