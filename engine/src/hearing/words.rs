@@ -5,6 +5,7 @@
 use super::answer::{code, escaped};
 use super::command::Mistake;
 use crate::error::Fault;
+use crate::message::address;
 use crate::runs::RunView;
 use crate::standing::place;
 use crate::subscriptions::{Subscription, severity_name};
@@ -83,13 +84,13 @@ pub fn incident(seen: &Seen, public_url: &str) -> String {
     if let Some(silence) = &seen.silenced {
         parts.push(format!("silenced by {} {}", escaped(&silence.by), until(silence.until, "it is resolved")));
     }
-    parts.push(link(&alert_url(seen, public_url), "Open"));
+    parts.push(link(&page_url(seen, public_url), "Open"));
     parts.join(" · ")
 }
 
 /// The page that an incident is on.
-pub fn alert_url(seen: &Seen, public_url: &str) -> String {
-    format!("{public_url}/alerts/{}", seen.lead.alert_id)
+pub fn page_url(seen: &Seen, public_url: &str) -> String {
+    format!("{public_url}{}", address::incident(&seen.id))
 }
 
 /// `until …`.
@@ -105,7 +106,7 @@ pub fn unknown(name: &str) -> String {
 /// Nothing was changed, because it is over.
 pub fn over(seen: &Seen, public_url: &str) -> String {
     let ended = seen.ended.map(|ended| format!(" since {}", when(ended))).unwrap_or_default();
-    let open = link(&alert_url(seen, public_url), "Open");
+    let open = link(&page_url(seen, public_url), "Open");
     format!("{} is over{ended}: nothing of it fires any more, so nothing was changed. {open}", code(&seen.id))
 }
 
@@ -156,7 +157,7 @@ fn listed(lines: &mut Vec<String>, items: impl ExactSizeIterator<Item = String>)
 /// What an incident's calls tell.
 pub fn why(seen: &Seen, found: Option<&Why>, public_url: &str) -> String {
     let mut lines = vec![format!("*Why {}* — {} in {}", code(&seen.id), escaped(&seen.lead.rule), escaped(&whereabouts(seen)))];
-    let page = link(&alert_url(seen, public_url), "Open");
+    let page = link(&page_url(seen, public_url), "Open");
     let Some(found) = found else {
         lines.push(format!("Single calls do not tell: a judge's rate, a volume, a whole run or a script's measure is no property of a call. {page}"));
         return lines.join("\n");
