@@ -33,7 +33,7 @@ fn main() {
             })
             .collect();
         let bytes = envelopes.iter().map(|e| e.payload.len()).sum::<usize>() / calls;
-        let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Constants::new()).rules;
+        let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Configured::default()).rules;
         let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
         let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
         let inspector = Inspector::new(plan.clone(), rules, evaluators);

@@ -16,7 +16,7 @@ use model::fold::Fold;
 use model::plan::{Plan, Range, Windows};
 use model::window::{Checked, GroupView, Observation};
 use model::{FalseAlarms, Timestamp};
-use rules::{Constants, RuleSet, Source};
+use rules::{Configured, RuleSet, Source};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,7 +78,7 @@ fn envelope(sequence: u64, time_ms: i64, log: Vec<u8>) -> Envelope {
 fn loaded(texts: &[String]) -> RuleSet {
     let source = |(at, text): (usize, &String)| Source { path: format!("{at}.rhai").into(), text: text.clone() };
     let sources: Vec<_> = texts.iter().enumerate().map(source).collect();
-    let loaded = rules::load(&sources, &Constants::new());
+    let loaded = rules::load(&sources, &Configured::default());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     loaded.rules
 }
@@ -232,11 +232,11 @@ fn others() -> Vec<String> {
 fn beside(head: &str, functions: &str) -> Option<Arc<Inspector>> {
     let text = format!("rule(#{{ name: \"zz-hostile\", watch: volume(\"1m\").expect(0, 1), {head} }}); fn deeper(n) {{ deeper(n + 1) }} {functions}");
     let hostile = Source { path: "zz.rhai".into(), text };
-    if !rules::load(std::slice::from_ref(&hostile), &Constants::new()).problems.is_empty() {
+    if !rules::load(std::slice::from_ref(&hostile), &Configured::default()).problems.is_empty() {
         return None;
     }
     let sources: Vec<_> = others().into_iter().map(|text| Source { path: "other.rhai".into(), text }).chain([hostile]).collect();
-    Some(Arc::new(inspector(rules::load(&sources, &Constants::new()).rules)))
+    Some(Arc::new(inspector(rules::load(&sources, &Configured::default()).rules)))
 }
 
 /// Calls per second of event time; at such a rate a script that is bad on 1 % of the calls is bad a hundred times a second.

@@ -90,6 +90,8 @@ enum Command {
     Incidents(incidents::Incidents),
     /// Say that you have an incident in hand: it is not told again until it changes.
     Ack(incidents::Ack),
+    /// Do what the rule of an incident proposes, or list it.
+    Act(incidents::Act),
     /// Hear nothing of an incident, or of the alerts that match, for a while; both stay on their pages.
     Silence(incidents::Silence),
     /// End a silence.
@@ -159,6 +161,7 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<Outcome, Fault> {
     let load = || Config::load(cli.config.as_deref(), std::env::vars(), &cli.sets);
     match cli.command {
+        Command::Act(args) => incidents::act(args, &load().map_err(said)?).await,
         Command::Ack(args) => incidents::ack(args, &load().map_err(said)?).await,
         Command::Adopt(adopt) => adopt::adopt(adopt, &load().map_err(said)?).await,
         Command::Backtest(backtest) => backtest::backtest(*backtest, &load().map_err(said)?).await,

@@ -269,6 +269,11 @@ impl Config {
         Self::assemble(Node::parse(&name, &text)?, path.parent().unwrap_or(Path::new("")), environment, sets)
     }
 
+    /// What rules are told of the configuration.
+    pub fn for_rules(&self) -> rules::Configured {
+        rules::Configured { constants: self.rules.constants.clone(), webhooks: self.webhooks.keys().cloned().collect() }
+    }
+
     fn assemble(
         mut tree: Node,
         folder: &Path,

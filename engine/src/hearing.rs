@@ -1,7 +1,7 @@
 //! What people say back from Slack: buttons under messages, and `/streamgauge` commands.
 //!
 //! It is heard over sockets that the engine opens (`hearing/socket.rs`) or over HTTP (`signed.rs`), and is the same from there on: `payload.rs` reads it,
-//! `command.rs` reads what was typed, `buttons.rs`, `commands.rs` and `proposed.rs` do it, `words.rs` and `answer.rs` say what came of it.
+//! `command.rs` reads what was typed, `buttons.rs` and `commands.rs` do it, `words.rs` and `answer.rs` say what came of it.
 //!
 //! Slack waits three seconds for an acknowledgement, and may tell the same act several times: so hearing takes no time, does the rest beside it, and does
 //! each act once. An act that comes again after a restart finds that it was done already, or does the same again.
@@ -13,7 +13,6 @@ mod command;
 mod commands;
 mod operators;
 mod payload;
-mod proposed;
 mod signed;
 mod socket;
 mod words;
@@ -33,7 +32,6 @@ use buttons::Button;
 use command::Command;
 use operators::Operators;
 use payload::{Heard, Person, What};
-use proposed::JustDone;
 use serde_json::Value;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,13 +61,10 @@ struct Inner {
     subscriptions: Subscriptions,
     /// Where alerts go without a subscription.
     routes: Routes,
-    /// For what rules propose; `None` without a server.
-    nats: Option<async_nats::Client>,
     public_url: String,
     api: Api,
     operators: Operators,
     known: Known,
-    just_done: JustDone,
     working: Arc<Semaphore>,
     standing: watch::Receiver<Standing>,
 }
@@ -81,7 +76,6 @@ pub struct Around {
     pub incidents: Incidents,
     pub subscriptions: Subscriptions,
     pub routes: Routes,
-    pub nats: Option<async_nats::Client>,
     pub public_url: String,
 }
 
@@ -104,18 +98,16 @@ pub fn hear(
         }
         return Ok(None);
     };
-    let Around { app, incidents, subscriptions, routes, nats, public_url } = around;
+    let Around { app, incidents, subscriptions, routes, public_url } = around;
     let hearing = Hearing(Arc::new(Inner {
         app,
         incidents,
         subscriptions,
         routes,
-        nats,
         public_url,
         api,
         operators: Operators::new(&config.operators),
         known: Known::default(),
-        just_done: JustDone::default(),
         working: Arc::new(Semaphore::new(WORKING_MAX)),
         standing: board.subscribe(),
     }));

@@ -1,9 +1,10 @@
 //! The listener: health, metrics, the JSON API, and pages to look at. Whoever may read sees numbers, alerts and calls, without what `[redact]` takes out; who may operate can
-//! acknowledge and silence incidents, adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
+//! acknowledge and silence incidents, do what rules propose, adopt an alert as the new normal and have the rules' files read again. Who is who is `access.rs`'s, what they did is in the audit log.
 //!
 //! Every refusal is a problem with its way out: as `application/problem+json` (RFC 9457), and as a page where a browser asked for one.
 
 pub(crate) mod access;
+mod actions;
 mod adopt;
 mod alerts;
 mod audit;
@@ -24,6 +25,7 @@ mod silences;
 pub(crate) mod status;
 pub(crate) mod why;
 
+use crate::actions::Actions;
 use crate::calls::Calls;
 use crate::config::{Delivery, May};
 use crate::daemon::{Pulse, Reader};
@@ -82,6 +84,8 @@ pub struct App {
     pub datasets: Arc<Datasets>,
     pub calls: Calls,
     pub incidents: Incidents,
+    /// What rules propose.
+    pub actions: Actions,
     pub access: Arc<Access>,
     /// How Socket Mode stands.
     pub hearing: watch::Receiver<crate::hearing::Standing>,
@@ -113,6 +117,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/incidents/{id}", get(pages::incident::page)),
         (Method::POST, "/incidents/{id}/ack", post(pages::incident::ack)),
         (Method::POST, "/incidents/{id}/silence", post(pages::incident::silence)),
+        (Method::POST, "/incidents/{id}/act", post(pages::incident::act)),
         (Method::POST, "/silences/{id}/end", post(pages::incident::end_silence)),
         page("/search", get(pages::search::page)),
         page("/calls/{sequence}", get(pages::call::page)),
@@ -140,6 +145,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<App>)> {
         page("/api/v1/incidents", get(incidents::list)),
         page("/api/v1/incidents/{id}", get(incidents::one)),
         (Method::POST, "/api/v1/incidents/{id}/ack", post(incidents::ack)),
+        (Method::POST, "/api/v1/incidents/{id}/actions", post(actions::act)),
         page("/api/v1/silences", get(silences::list)),
         (Method::POST, "/api/v1/silences", post(silences::silence)),
         (Method::DELETE, "/api/v1/silences/{id}", delete(silences::unsilence)),

@@ -3,6 +3,7 @@
 //! Calls come in through [`source`], are folded by [`inspect`] and applied by [`daemon`], which alone owns the machine; what the machine decides goes
 //! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] reads, and hands over what people decide.
 
+pub mod actions;
 pub mod backtest;
 pub mod calls;
 pub mod chart;

@@ -72,8 +72,8 @@ impl Asking {
 pub struct Watching {
     pub path: PathBuf,
     pub library: Vec<Source>,
-    /// Constants that the configuration sets.
-    pub constants: rules::Constants,
+    /// What the configuration gives to rules.
+    pub configured: rules::Configured,
     pub windows: Windows,
     pub false_alarms: FalseAlarms,
     pub evaluators: Evaluators,
@@ -170,7 +170,7 @@ impl Watching {
     }
 
     async fn reload(&mut self, own: &[Source]) -> Result<Report, Fault> {
-        let choice = choose(&self.library, own, &self.constants, &self.live, now());
+        let choice = choose(&self.library, own, &self.configured, &self.live, now());
         let plan = Plan::new(self.windows, self.false_alarms, choice.rules.specs()).judged_by(self.judges.clone());
         let running: BTreeMap<_, _> = plan.rules.iter().map(|rule| (rule.name.clone(), rule.fingerprint)).collect();
         let names = |keep: &dyn Fn(&String, &u64) -> bool, of: &BTreeMap<String, u64>| -> Vec<String> {

@@ -5,7 +5,7 @@
 //! Deliberately absent: reading files and waiting, which is [`crate::reload`]'s, and the configuration, which is read once, at start.
 
 use model::Timestamp;
-use rules::{Constants, Problem, RuleSet, Source};
+use rules::{Configured, Problem, RuleSet, Source};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ pub struct Choice {
 /// gives none. Of two rules with one name the one that runs goes before the one that is new, so that an edit cannot take another file's rule away.
 ///
 /// Cost: one load of all files, and one more each time that some of the new texts turn out to have mistakes; at most as many as there are new texts.
-pub fn choose(library: &[Source], own: &[Source], constants: &Constants, live: &Live, now: Timestamp) -> Choice {
+pub fn choose(library: &[Source], own: &[Source], configured: &Configured, live: &Live, now: Timestamp) -> Choice {
     // An unchanged copy of a shipped rule is that rule, not a second one of its name.
     let own: Vec<_> = own.iter().filter(|source| !library.iter().any(|shipped| shipped.text == source.text)).map(|own| (name(own), own)).collect();
     let runs = |name: &String, source: &Source| live.get(name).is_some_and(|live| live.text == source.text);
@@ -44,7 +44,7 @@ pub fn choose(library: &[Source], own: &[Source], constants: &Constants, live: &
         let kept = kept.filter_map(|(name, source)| Some(Source { path: source.path.clone(), text: live.get(name)?.text.clone() }));
         let new = own.iter().filter(|(name, _)| tried.contains(name)).map(|(_, source)| (*source).clone());
         let sources: Vec<_> = library.iter().cloned().chain(kept).chain(new).collect();
-        let loaded = rules::load(&sources, constants);
+        let loaded = rules::load(&sources, configured);
         let failed: BTreeSet<String> = loaded.problems.iter().map(|problem| problem.path.display().to_string()).collect();
         let (of_new, others): (Vec<_>, Vec<_>) = loaded.problems.into_iter().partition(|problem| tried.contains(&problem.path.display().to_string()));
         if !of_new.is_empty() {
@@ -258,7 +258,7 @@ mod tests {
     fn each_file_runs_its_newest_text_that_gives_a_rule() {
         let mut live = Live::new();
         let mut step = |seconds: i64, own: &[Source], runs: &[&str], problems: &[&str]| {
-            let choice = choose(&[], own, &Constants::new(), &live, at(seconds));
+            let choice = choose(&[], own, &Configured::default(), &live, at(seconds));
             let (running, said) = shown(&choice);
             assert_eq!(running, runs, "at {seconds}");
             assert_eq!(said, problems, "at {seconds}");

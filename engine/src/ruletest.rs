@@ -140,7 +140,7 @@ fn test_file(file: &RuleFile, config: &Config, options: &Options) -> Result<Opti
     let mut sources = start::evaluator_files(config)?;
     sources.retain(|source| source.text != file.source.text);
     sources.push(file.source.clone());
-    let loaded = rules::load(&sources, &config.rules.constants);
+    let loaded = rules::load(&sources, &config.for_rules());
     let rule = loaded.rules.specs().first().map_or(stem, |spec| spec.rule.name.clone());
     let mut problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
     let tests = match file.tests.as_deref().map(read) {

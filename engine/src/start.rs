@@ -2,6 +2,7 @@
 //! taking it apart again in order. `run` and `demo` differ only in what they hand in.
 //! Rules are read here for the first time; when their files change later is [`crate::reload`]'s to see.
 
+use crate::actions::Actions;
 use crate::calls::Calls;
 use crate::config::{Config, Delivery};
 use crate::daemon::{Crash, Daemon, Pulse, reader};
@@ -116,7 +117,7 @@ pub fn load_rules(config: &Config) -> Result<rules::Loaded, Fault> {
     // An unchanged copy of a shipped rule is that rule, not a second one of its name.
     own.retain(|source| !library.iter().any(|shipped| shipped.text == source.text));
     let sources: Vec<_> = library.into_iter().chain(own).collect();
-    Ok(rules::load(&sources, &config.rules.constants))
+    Ok(rules::load(&sources, &config.for_rules()))
 }
 
 /// Schemas and objectives of the configuration.
@@ -184,7 +185,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let store = Store::open(config.store.path.clone())?;
     let started = now();
     let known_rules = store.ask(|db| db.rules()).await?;
-    let chosen = choose(&library, &own, &config.rules.constants, &known_rules, started);
+    let chosen = choose(&library, &own, &config.for_rules(), &known_rules, started);
     for problem in &chosen.problems {
         error!("{problem}");
         if chosen.live.contains_key(&problem.path.display().to_string()) {
@@ -281,7 +282,7 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let watching = Watching {
         path: config.rules.path.clone(),
         library,
-        constants: config.rules.constants.clone(),
+        configured: config.for_rules(),
         windows: windows(config),
         false_alarms: config.false_alarms,
         evaluators: evaluators.clone(),
@@ -391,7 +392,8 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let others = Arc::new(OtherWays::new(config, &public_url)?);
     let around = Around { settings, routes: routes.clone(), others: others.clone(), finder, heard, wake: wake.clone() };
     let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
-    let (nats, links) = (connection.clone(), public_url.clone());
+    let actions = Actions::new(incidents.clone(), store.clone(), connection.clone(), others.clone());
+    let links = public_url.clone();
     let ways = Ways {
         slack,
         nats: connection,
@@ -420,10 +422,11 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         datasets,
         calls,
         incidents: incidents.clone(),
+        actions,
         access,
         hearing: socket.subscribe(),
     };
-    let around = hearing::Around { app: app.clone(), incidents, subscriptions, routes, nats, public_url: links };
+    let around = hearing::Around { app: app.clone(), incidents, subscriptions, routes, public_url: links };
     let slacks_own = hearing::hear(&config.slack, around, socket, edges_stopped.clone())?;
     tokio::spawn(watching.run(asked, edges_stopped.clone()));
     Ok(Running {

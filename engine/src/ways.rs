@@ -7,7 +7,7 @@ mod alertmanager;
 mod webhook;
 
 pub use alertmanager::Alertmanager;
-pub use webhook::{Webhook, sign};
+pub use webhook::{Call, Webhook, sign};
 
 use crate::config::{Concern, Config};
 use crate::error::Fault;
@@ -64,14 +64,14 @@ impl OtherWays {
         if self.quiet.contains(&seen.environment) {
             return Vec::new();
         }
-        let webhooks = self.webhooks.iter().filter(|(_, webhook)| concerns(webhook.concern(), seen)).map(|(name, _)| format!("webhook:{name}"));
+        let told = |webhook: &Webhook| webhook.concern().is_some_and(|concern| concerns(concern, seen));
+        let webhooks = self.webhooks.iter().filter(|(_, webhook)| told(webhook)).map(|(name, _)| format!("webhook:{name}"));
         let alertmanagers = self.alertmanagers.iter().filter(|(_, one)| concerns(one.concern(), seen)).map(|(url, _)| format!("alertmanager:{url}"));
         webhooks.chain(alertmanagers).collect()
     }
 
     /// Tells what is told by one of these routes; `None`: it is none of ours. One that the configuration has no more is refused.
     pub async fn post(&self, route: &str, telling: &Telling, maybe_repeat: bool) -> Option<Posted> {
-        let gone = |what: &str| Posted::Refused(format!("{what} is not in the configuration any more"));
         match route.split_once(':')? {
             ("webhook", name) => Some(match self.webhooks.get(name) {
                 Some(webhook) => webhook.post(telling, maybe_repeat).await,
@@ -84,6 +84,19 @@ impl OtherWays {
             _ => None,
         }
     }
+
+    /// Calls a webhook for somebody who chose an action: one attempt.
+    pub async fn call(&self, name: &str, call: &Call<'_>) -> Posted {
+        match self.webhooks.get(name) {
+            Some(webhook) => webhook.call(call).await,
+            None => gone(&format!("webhooks.{name}")),
+        }
+    }
+}
+
+/// What an alert or a message still names, and the configuration does not.
+fn gone(what: &str) -> Posted {
+    Posted::Refused(format!("{what} is not in the configuration any more"))
 }
 
 /// A hint for what people can mend of these routes.

@@ -6,7 +6,7 @@ use fixtures::Traffic;
 use machine::{Input, Ledger, Notification};
 use model::plan::{Plan, Windows};
 use model::{Cell, FalseAlarms, Fold, Labels, Span, Timestamp};
-use rules::{Constants, Source};
+use rules::{Configured, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ struct Ran {
 
 fn inspector(texts: &[String]) -> Arc<Inspector> {
     let source = |(at, text): (usize, &String)| Source { path: format!("{at}.rhai").into(), text: text.clone() };
-    let loaded = rules::load(&texts.iter().enumerate().map(source).collect::<Vec<_>>(), &Constants::new());
+    let loaded = rules::load(&texts.iter().enumerate().map(source).collect::<Vec<_>>(), &Configured::default());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), loaded.rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");

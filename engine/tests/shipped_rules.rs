@@ -18,7 +18,7 @@ const QUIET_MS: i64 = 4 * HOUR_MS;
 
 /// Everything that the shipped rules say about `hours` of `traffic`.
 fn notifications(traffic: &Traffic, hours: i64) -> Vec<Notification> {
-    let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Constants::new()).rules;
+    let rules = rules::load(&rules::library(&["basics".to_owned()]).expect("the pack is shipped"), &rules::Configured::default()).rules;
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), rules.specs());
     let evaluators = evaluators::Evaluators::new(Vec::new(), Vec::new()).expect("nothing to refuse");
     let mut replay = Replay::new(Arc::new(Inspector::new(plan, rules, evaluators)));

@@ -1,12 +1,13 @@
 //! What the shipped code evaluators say, call by call.
 
-use rules::{Constants, Verdict, load};
+use rules::{Configured, Verdict, load};
 use streamgauge_evaluators::{library, shipped};
 
 /// Its verdict about a call with these fields beside the required ones: `pass`, `fail: why`, `score`, or `none`.
 fn judge(name: &str, constants: &[(&str, &str)], fields: &str) -> String {
     let set = constants.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let loaded = load(&library(&[name.to_owned()]).expect("it is shipped"), &Constants::from([(name.to_owned(), set)]));
+    let configured = Configured { constants: [(name.to_owned(), set)].into(), ..Configured::default() };
+    let loaded = load(&library(&[name.to_owned()]).expect("it is shipped"), &configured);
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
     let log = format!("{{\"id\":\"a\",\"time\":1700000000000,\"model\":\"m\",{fields}}}");
     let verdicts = loaded.rules.verdicts(&model::parse(log.as_bytes()).expect("a good log"));

@@ -7,9 +7,10 @@ use crate::problem::Refusal;
 use crate::watch::Watch;
 use model::FalseAlarms;
 use model::label::Key;
-use model::plan::{Action, Filter, NoData, Objective, Severity, TICK};
+use model::plan::{Action, Filter, NoData, Objective, Severity, TICK, Target};
 use model::time::Span;
 use rhai::{Dynamic, Map};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 /// Each key multiplies the groups that are kept; more than this has never been a rule that a person can read.
@@ -53,8 +54,9 @@ pub(crate) struct Declared {
     pub step: f64,
 }
 
-/// Reads every field, and says of each that cannot be read why; a refusal with a word is about that word.
-pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
+/// Reads every field, and says of each that cannot be read why; a refusal with a word is about that word. `webhooks` are those
+/// of the configuration, by name.
+pub(crate) fn read(mut map: Map, webhooks: &BTreeSet<String>) -> (Fields, Vec<Refusal>) {
     let mut refusals = Vec::new();
     let mut take = |name: &str| map.remove(name).filter(|value| !value.is_unit());
     let mut keep = |refusal: Refusal| refusals.push(refusal);
@@ -87,7 +89,7 @@ pub(crate) fn read(mut map: Map) -> (Fields, Vec<Refusal>) {
     let every = take("every").map(|value| span(value, "every").and_then(every));
     let repeat = take("repeat").map(|value| span(value, "repeat").and_then(repeat));
     let inhibit_by = take("inhibit_by").map(|value| texts(value, "inhibit_by"));
-    let actions = take("actions").map(actions);
+    let actions = take("actions").map(|value| actions(value, webhooks));
     let hold = take("hold").map(|value| span(value, "hold"));
     let keep_firing = take("keep_firing").map(|value| span(value, "keep_firing"));
     let false_alarms = take("false_alarms").map(false_alarms);
@@ -256,7 +258,7 @@ fn measures(value: Dynamic) -> Result<Vec<Declared>, Refusal> {
 /// Buttons under a message are few.
 pub(crate) const ACTIONS_MAX: usize = 4;
 
-fn actions(value: Dynamic) -> Result<Vec<Action>, Refusal> {
+fn actions(value: Dynamic, webhooks: &BTreeSet<String>) -> Result<Vec<Action>, Refusal> {
     const EXAMPLE: &str =
         "as in actions: [#{ label: \"Fail over\", publish: \"gateway.control\", payload: #{ to: \"gpt-4o\" }, confirm: \"Sure?\" }]";
     let refuse = |message: String| Refusal::new(message).hint(EXAMPLE).about("actions");
@@ -268,23 +270,42 @@ fn actions(value: Dynamic) -> Result<Vec<Action>, Refusal> {
         let mut map = value.try_cast_result::<Map>().map_err(|_| refuse("an action is a map".to_owned()))?;
         let mut text = |name: &str| map.remove(name).filter(|value| !value.is_unit()).map(|value| value.into_string().map_err(|_| name.to_owned()));
         let wrong = |name: String| refuse(format!("{name} of an action is a text in quotes"));
-        let (label, publish, confirm) = (text("label"), text("publish"), text("confirm"));
-        let needed = |name: &str, value: Option<Result<String, String>>| match value {
-            Some(value) => value.map_err(wrong),
-            None => Err(refuse(format!("an action needs {name}"))),
+        let [label, publish, webhook, confirm] = ["label", "publish", "webhook", "confirm"].map(|name| text(name).transpose().map_err(wrong));
+        let label = label?.ok_or_else(|| refuse("an action needs label".to_owned()))?;
+        let target = match (publish?, webhook?) {
+            (Some(subject), None) => Target::Subject(subject),
+            (None, Some(name)) => Target::Webhook(name),
+            (None, None) => return Err(refuse("an action needs publish, a NATS subject, or webhook, a name of the configuration".to_owned())),
+            (Some(_), Some(_)) => return Err(refuse(format!("the action `{label}` has publish and webhook: one button does one thing"))),
         };
-        let (label, publish) = (needed("label", label)?, needed("publish", publish)?);
-        let confirm = confirm.transpose().map_err(wrong)?;
-        if publish.split('.').any(str::is_empty) || publish.contains(|c: char| c.is_whitespace() || matches!(c, '*' | '>')) {
-            return Err(refuse(format!("`{publish}` is no subject to publish to: words joined by dots, no wildcards")));
+        match &target {
+            Target::Subject(subject)
+                if subject.split('.').any(str::is_empty) || subject.contains(|c: char| c.is_whitespace() || matches!(c, '*' | '>')) =>
+            {
+                return Err(refuse(format!("`{subject}` is no subject to publish to: words joined by dots, no wildcards")));
+            }
+            Target::Webhook(name) if !webhooks.contains(name) => {
+                let refusal = Refusal::new(format!("there is no webhook `{name}` in the configuration")).about("actions");
+                let known = nearest::hint(name, webhooks.iter().map(String::as_str));
+                return Err(refusal.hint(if webhooks.is_empty() { format!("add [webhooks.{name}] with its url") } else { known }));
+            }
+            Target::Subject(_) | Target::Webhook(_) => {}
         }
         let payload = json::written(&map.remove("payload").unwrap_or(Dynamic::UNIT)).map_err(|what| refuse(format!("a payload holds {what}")))?;
         match map.keys().next() {
-            Some(unknown) => Err(refuse(format!("unknown field `{unknown}` of an action; known: label, publish, payload, confirm"))),
-            None => Ok(Action { label, publish, payload, confirm }),
+            Some(unknown) => Err(refuse(format!("unknown field `{unknown}` of an action; known: label, publish, webhook, payload, confirm"))),
+            None => Ok(Action { label, target, payload, confirm: confirm? }),
         }
     };
-    list.into_iter().map(one).collect()
+    let mut actions: Vec<Action> = Vec::new();
+    for value in list {
+        let action = one(value)?;
+        if actions.iter().any(|known| known.label == action.label) {
+            return Err(refuse(format!("two actions are labelled `{}`: nobody could tell their buttons apart", action.label)));
+        }
+        actions.push(action);
+    }
+    Ok(actions)
 }
 
 /// What is kept of a measure where the rule does not say.

@@ -32,7 +32,7 @@ mod words;
 pub use evaluator::Verdict;
 pub use library::{UnknownPack, library, shipped};
 pub use lint::{Bounds, Warning, lint};
-pub use load::{Constants, Loaded, load};
+pub use load::{Configured, Constants, Loaded, load};
 pub use problem::Problem;
 pub use ruleset::RuleSet;
 pub use source::{ReadError, Source, read_folder};

@@ -25,7 +25,7 @@ use model::time::Span;
 use model::verdict::{VerdictMeasure, VerdictSignal};
 use model::{Key, Measure, MeasureRef, OwnMeasure, Signal};
 use rhai::{AST, Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position, Scope};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a set of files gave.
@@ -58,13 +58,22 @@ const DAY: Span = Span::from_secs(24 * 3600);
 /// Constants of rule files that are set from outside: by rule, and by name the value as the language writes it (`0.05`, `"x"`, `[1, 2]`).
 pub type Constants = BTreeMap<String, BTreeMap<String, String>>;
 
+/// What the configuration gives to rules.
+#[derive(Clone, Debug, Default)]
+pub struct Configured {
+    pub constants: Constants,
+    /// Those that actions may call, by name.
+    pub webhooks: BTreeSet<String>,
+}
+
 /// Reads rule files; one file is one rule, and one bad file never stops the others.
 ///
-/// Of two rules with one name the later file is refused. `constants` of rules that no file gives are no problem: a pack may come and go. Cost: some
+/// Of two rules with one name the later file is refused. Constants of rules that no file gives are no problem: a pack may come and go. Cost: some
 /// milliseconds a file at most, by the budget of its top level.
-pub fn load(sources: &[Source], constants: &Constants) -> Loaded {
+pub fn load(sources: &[Source], configured: &Configured) -> Loaded {
     let mut rules: Vec<Compiled> = Vec::new();
     let mut problems = Vec::new();
+    let Configured { constants, webhooks } = configured;
     let (evaluators, mut of_evaluators) = evaluator::load(sources, constants);
     for (at, source) in sources.iter().enumerate() {
         if let Some(mut of_evaluator) = of_evaluators.remove(&at) {
@@ -72,14 +81,14 @@ pub fn load(sources: &[Source], constants: &Constants) -> Loaded {
             continue;
         }
         let mut file = File::new(source, &source.text, &evaluators);
-        let mut read = file.read();
+        let mut read = file.read(webhooks);
         let tuned;
         if let Some(set) = read.as_ref().and_then(|rule| constants.get(&rule.spec.rule.name)) {
             match with_constants(file.text, set) {
                 Ok(text) => {
                     tuned = text;
                     file = File::new(source, &tuned, &evaluators);
-                    read = file.read();
+                    read = file.read(webhooks);
                 }
                 Err(refusal) => {
                     file.problem((1, 1), refusal);
@@ -155,7 +164,7 @@ impl<'s> File<'s> {
         fits
     }
 
-    fn read(&mut self) -> Option<Compiled> {
+    fn read(&mut self, webhooks: &BTreeSet<String>) -> Option<Compiled> {
         if !self.fits() {
             return None;
         }
@@ -174,7 +183,7 @@ impl<'s> File<'s> {
             self.problem((1, 1), refusal);
             return None;
         };
-        let (fields, refusals) = fields::read(map);
+        let (fields, refusals) = fields::read(map, webhooks);
         for refusal in refusals {
             self.refuse(at, refusal);
         }

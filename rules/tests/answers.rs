@@ -7,12 +7,12 @@ use model::signal::Signals;
 use model::time::Span;
 use model::window::{Checked, Direction, Drift, Fire, GroupView, Observation, Ranked};
 use model::{FalseAlarms, Measure, MeasureRef, OwnMeasure, Signal, Timestamp};
-use streamgauge_rules::{Constants, RuleSet, Source, library, load, read_folder};
+use streamgauge_rules::{Configured, RuleSet, Source, library, load, read_folder};
 
 #[track_caller]
 fn rules(texts: &[&str]) -> RuleSet {
     let sources: Vec<_> = texts.iter().enumerate().map(|(i, text)| Source { path: format!("r{i}.rhai").into(), text: (*text).to_owned() }).collect();
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
     loaded.rules
 }
@@ -361,14 +361,14 @@ fn shipped_rules_load_like_any_other() {
     let names = |names: &[&str]| library(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
     let sources = names(&["basics", "retry-rate"]).expect("both are known");
     assert_eq!(sources.len(), 11);
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     let specs = loaded.rules.specs();
     assert_eq!(specs.iter().map(|spec| spec.rule.name.as_str()).collect::<Vec<_>>(), BASICS);
     let plan = Plan::new(Windows::default(), FalseAlarms::default(), specs);
     let costly = (1..plan.groupings.len()).filter(|number| !plan.ranks_violations(*number)).count();
     assert_eq!(costly, 0, "shipped rules cost nothing per call, but for what a call violates");
-    let both = load(&names(&["basics", "memory-layer", "judges"]).expect("both are known"), &Constants::new());
+    let both = load(&names(&["basics", "memory-layer", "judges"]).expect("both are known"), &Configured::default());
     assert!(both.problems.is_empty(), "{:?}", both.problems);
     let specs = both.rules.specs();
     assert_eq!(specs.len(), 44);
@@ -531,7 +531,10 @@ fn constants_are_set_from_outside() {
     let text = "// x\nconst LIMIT = 0.05; // the limit\nconst STAGES =\n  [\"a\"];\nrule(#{ name: \"r\", watch: rate(\"error\", \"5m\").expect(0.0, LIMIT), applies: #{ stage: STAGES } });";
     let with = |entries: &[(&str, &str)]| {
         let set = entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Constants::from([("r".to_owned(), set)]))
+        load(
+            &[Source { path: "r.rhai".into(), text: text.to_owned() }],
+            &Configured { constants: [("r".to_owned(), set)].into(), ..Configured::default() },
+        )
     };
     let (plain, tuned) = (with(&[]), with(&[("LIMIT", "0.2"), ("STAGES", "[\"b\", \"c\"]")]));
     let expect = |loaded: &streamgauge_rules::Loaded| loaded.rules.specs()[0].watches[0].expect.map(|range| range.high);

@@ -2,7 +2,7 @@
 
 use model::fold::ScriptView;
 use model::plan::{SignalRef, Statistic};
-use streamgauge_rules::{Constants, Loaded, Source, load};
+use streamgauge_rules::{Configured, Loaded, Source, load};
 
 const POLITE: &str = "evaluator(#{ name: \"polite\", applies: #{ stage: \"synthesis\", environment: \"production\" } });
 fn evaluate(log) { if log.output == () { return; } if log.output.contains(\"please\") { pass() } else { fail(\"no please\") } }";
@@ -10,7 +10,7 @@ const GRADE: &str = "const PASS_MARK = 0.7;\nevaluator(#{ name: \"grade\" });\nf
 
 fn read(texts: &[&str]) -> Loaded {
     let sources: Vec<_> = texts.iter().enumerate().map(|(at, text)| Source { path: format!("{at}.rhai").into(), text: (*text).to_owned() }).collect();
-    load(&sources, &Constants::new())
+    load(&sources, &Configured::default())
 }
 
 fn sound(texts: &[&str]) -> Loaded {

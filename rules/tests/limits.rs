@@ -1,13 +1,13 @@
 //! The sandbox holds: whatever a script tries, it ends with a clear message and nothing else is touched.
 
 use model::window::{Checked, GroupView};
-use streamgauge_rules::{Constants, RuleSet, Source, load};
+use streamgauge_rules::{Configured, RuleSet, Source, load};
 
 const RULE: &str = "rule(#{ name: \"r\", watch: volume(\"5m\").expect(0, 1) });";
 
 /// What is wrong with the file at load, or with its `check`, or with its `applies`.
 fn outcome(text: &str) -> String {
-    let loaded = load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Constants::new());
+    let loaded = load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Configured::default());
     match loaded.problems.first() {
         Some(problem) => format!("load: {problem}"),
         None => run(&loaded.rules),

@@ -1,7 +1,7 @@
 //! Every lint, with its full text; and the rules that look like it and are meant as they are.
 
 use std::fmt::Write;
-use streamgauge_rules::{Bounds, Constants, Source, lint, load};
+use streamgauge_rules::{Bounds, Configured, Source, lint, load};
 
 fn bounds() -> Bounds {
     Bounds { retention: model::Span::from_secs(3600), series_max: 20_000, silent: vec!["test".into()] }
@@ -10,7 +10,7 @@ fn bounds() -> Bounds {
 /// The warnings of one file as people see them.
 fn warnings(text: &str) -> String {
     let sources = [Source { path: "r.rhai".into(), text: text.to_owned() }];
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     assert!(loaded.problems.is_empty(), "{text}\n{:?}", loaded.problems);
     let mut shown = String::new();
     for warning in lint(&sources, &loaded.rules, &bounds()) {
@@ -122,6 +122,6 @@ fn what_may_be_meant_is_passed_over() {
 fn shipped_rules_have_no_warnings() {
     let names: Vec<_> = streamgauge_rules::shipped().into_iter().map(|(pack, _)| pack.to_owned()).collect();
     let sources = streamgauge_rules::library(&names).expect("they are shipped");
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     assert_eq!(lint(&sources, &loaded.rules, &Bounds { retention: model::Span::from_secs(86_400), ..bounds() }), []);
 }

@@ -5,7 +5,7 @@
 
 use model::time::Span;
 use std::path::{Path, PathBuf};
-use streamgauge_rules::{Bounds, Constants, Source, lint, load};
+use streamgauge_rules::{Bounds, Configured, Source, lint, load};
 
 /// Each case with its file and the text that is expected; empty when there is none yet.
 fn cases() -> Vec<(PathBuf, String)> {
@@ -21,7 +21,7 @@ fn told(path: &Path) -> String {
     let name = path.file_name().expect("a case is a file");
     let text = std::fs::read_to_string(path).expect("a case is text");
     let sources = [Source { path: name.into(), text }];
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     let bounds = Bounds { retention: Span::from_secs(7 * 24 * 60 * 60), series_max: 20_000, silent: Vec::new() };
     let warnings = lint(&sources, &loaded.rules, &bounds).into_iter().map(|warning| warning.problem);
     loaded.problems.iter().cloned().chain(warnings).map(|problem| format!("{problem}\n")).collect()

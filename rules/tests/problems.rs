@@ -1,7 +1,7 @@
 //! Every mistake in a rule file is found at load, at its place, with the way out.
 
 use std::fmt::Write;
-use streamgauge_rules::{Constants, Source, load};
+use streamgauge_rules::{Configured, Source, load};
 
 fn source(path: &str, text: &str) -> Source {
     Source { path: path.into(), text: text.to_owned() }
@@ -9,7 +9,7 @@ fn source(path: &str, text: &str) -> Source {
 
 /// The problems of one file as people see them.
 fn problems(text: &str) -> String {
-    let loaded = load(&[source("r.rhai", text)], &Constants::new());
+    let loaded = load(&[source("r.rhai", text)], &Configured::default());
     assert_eq!(loaded.problems.is_empty(), loaded.rules.specs().len() == 1, "a file is a rule or a problem, not both: {text}");
     let mut shown = String::new();
     for problem in loaded.problems {
@@ -152,7 +152,18 @@ fn sums_rankings_and_ratios_are_checked_too() {
         ("measures: #{ x: 5 }", "", "r.rhai:2:2: measure `x` is described by a map\nhint: as in measures:"),
         ("measures: #{ x: #{ step: 0 } }", "", "r.rhai:2:2: the step of measure `x` is a number above 0"),
         ("measures: #{ x: #{ unit: \"y\" } }", "", "r.rhai:2:2: no watch is of the measure `x`\nhint: take it out"),
-        ("actions: [#{ label: \"x\" }]", "", "r.rhai:2:2: an action needs publish\nhint: as in actions:"),
+        (
+            "actions: [#{ label: \"x\" }]",
+            "",
+            "r.rhai:2:2: an action needs publish, a NATS subject, or webhook, a name of the configuration\nhint: as in",
+        ),
+        ("actions: [#{ label: \"x\", publish: \"a\", webhook: \"b\" }]", "", "r.rhai:2:2: the action `x` has publish and webhook: one button does"),
+        ("actions: [#{ label: \"x\", webhook: \"b\" }]", "", "r.rhai:2:2: there is no webhook `b` in the configuration\nhint: add [webhooks.b]"),
+        (
+            "actions: [#{ label: \"x\", publish: \"a\" }, #{ label: \"x\", publish: \"b\" }]",
+            "",
+            "r.rhai:2:2: two actions are labelled `x`: nobody could tell their buttons apart",
+        ),
         ("actions: [#{ label: \"x\", publish: \"a.>\" }]", "", "r.rhai:2:2: `a.>` is no subject to publish to"),
         ("actions: [#{ label: \"x\", publish: \"a\", pay: 1 }]", "", "r.rhai:2:2: unknown field `pay` of an action"),
     ] {
@@ -227,7 +238,7 @@ fn syntax_errors_say_where_and_how() {
 fn of_two_rules_with_one_name_the_later_is_refused_and_the_rest_stays() {
     let loaded = load(
         &[source("a.rhai", RULE), source("b.rhai", "rule("), source("c.rhai", RULE), source("d.rhai", &RULE.replace("\"r\"", "\"s\""))],
-        &Constants::new(),
+        &Configured::default(),
     );
     assert_eq!(loaded.rules.specs().iter().map(|spec| spec.rule.name.clone()).collect::<Vec<_>>(), ["r", "s"]);
     let shown: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();

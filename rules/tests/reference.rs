@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use streamgauge_rules::api::{self, Example, Function, Place};
-use streamgauge_rules::{Constants, Loaded, Source, load};
+use streamgauge_rules::{Configured, Loaded, Source, load};
 
 const REFERENCE: &str = include_str!("../REFERENCE.md");
 const RENEW: &str = "STREAMGAUGE_RENEW=1 cargo test -p streamgauge-rules --test reference";
 
 fn read(text: &str) -> Loaded {
-    load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Constants::new())
+    load(&[Source { path: "r.rhai".into(), text: text.to_owned() }], &Configured::default())
 }
 
 /// The problems of one file, in one text; empty when there are none.
@@ -407,7 +407,7 @@ fn every_example_loads() {
     assert!(examples.len() >= 6, "{}", examples.len());
     let sources: Vec<_> =
         examples.iter().enumerate().map(|(i, text)| Source { path: format!("example-{i}.rhai").into(), text: (*text).to_owned() }).collect();
-    let loaded = load(&sources, &Constants::new());
+    let loaded = load(&sources, &Configured::default());
     assert!(loaded.problems.is_empty(), "{:?}", loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
     let evaluators = examples.iter().filter(|text| text.contains("evaluator(#{")).count();
     assert_eq!(loaded.rules.specs().len() + evaluators, examples.len());

@@ -163,15 +163,78 @@ pub enum Severity {
     Critical,
 }
 
-/// Something a person may do about an alert: a message to a NATS subject.
+/// Something a person may do about an alert: a message to somebody's system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenAction", into = "WrittenAction")]
 pub struct Action {
     pub label: String,
-    pub publish: String,
+    pub target: Target,
     /// JSON.
     pub payload: String,
     /// What is asked before it is done.
     pub confirm: Option<String>,
+}
+
+/// Where the message of an action goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A NATS subject without wildcards.
+    Subject(String),
+    /// The name of a webhook of the configuration.
+    Webhook(String),
+}
+
+impl Target {
+    /// What was done to it, for people.
+    pub fn done(&self) -> String {
+        match self {
+            Self::Subject(subject) => format!("published to {subject}"),
+            Self::Webhook(name) => format!("called the webhook {name}"),
+        }
+    }
+}
+
+/// What is to be done to it: `publish to gateway.control`.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(subject) => write!(f, "publish to {subject}"),
+            Self::Webhook(name) => write!(f, "call the webhook {name}"),
+        }
+    }
+}
+
+/// An action as alerts and rules write it: its target is the one of two keys that is there.
+#[derive(Serialize, Deserialize)]
+struct WrittenAction {
+    label: String,
+    publish: Option<String>,
+    webhook: Option<String>,
+    payload: String,
+    confirm: Option<String>,
+}
+
+impl From<Action> for WrittenAction {
+    fn from(Action { label, target, payload, confirm }: Action) -> Self {
+        let (publish, webhook) = match target {
+            Target::Subject(subject) => (Some(subject), None),
+            Target::Webhook(name) => (None, Some(name)),
+        };
+        Self { label, publish, webhook, payload, confirm }
+    }
+}
+
+impl TryFrom<WrittenAction> for Action {
+    type Error = &'static str;
+
+    fn try_from(WrittenAction { label, publish, webhook, payload, confirm }: WrittenAction) -> Result<Self, Self::Error> {
+        let target = match (publish, webhook) {
+            (Some(subject), None) => Target::Subject(subject),
+            (None, Some(name)) => Target::Webhook(name),
+            _ => return Err("an action has one of `publish` and `webhook`"),
+        };
+        Ok(Self { label, target, payload, confirm })
+    }
 }
 
 /// A share of good calls to be kept over a period: the rest is a budget that may be spent.

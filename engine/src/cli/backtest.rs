@@ -164,7 +164,7 @@ fn inspector(config: &Config, path: Option<&Path>) -> Result<Arc<Inspector>, Fau
                 return Err(cannot(error.to_string()));
             }
             let own = rules::read_folder(path).map_err(|error| Fault::plain(format!("cannot {error}")))?;
-            rules::load(&[evaluator_files(config)?, own].concat(), &config.rules.constants)
+            rules::load(&[evaluator_files(config)?, own].concat(), &config.for_rules())
         }
     };
     if !loaded.problems.is_empty() {

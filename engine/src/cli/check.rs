@@ -95,7 +95,7 @@ impl Findings {
         }
         let asked: BTreeSet<_> = own.iter().chain(library.iter().filter(|_| !named)).map(|source| source.path.clone()).collect();
         self.sources = library.into_iter().chain(own).collect();
-        let loaded = rules::load(&self.sources, &config.rules.constants);
+        let loaded = rules::load(&self.sources, &config.for_rules());
         let names: BTreeSet<_> = loaded.rules.files().filter(|(_, path)| asked.contains(*path)).map(|(spec, _)| spec.rule.name.clone()).collect();
         let bounds = Bounds {
             retention: Span::from_millis(u64::try_from(config.store.retention.as_millis()).unwrap_or(u64::MAX)),

@@ -1,4 +1,5 @@
-//! `streamgauge incidents`, `ack`, `silence` and `unsilence`: what is wrong, who has it in hand, and what nobody wants to hear of.
+//! `streamgauge incidents`, `ack`, `act`, `silence` and `unsilence`: what is wrong, who has it in hand, what can be done, and what nobody wants to
+//! hear of.
 //!
 //! They ask the running engine; what they do is in its audit log. Deliberately absent: an incident's page and thread, which are in the browser.
 
@@ -23,6 +24,20 @@ pub(super) struct Incidents {
 pub(super) struct Ack {
     /// An incident's or an alert's id, or the beginning that only one has.
     id: String,
+    /// The answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Act {
+    /// An incident's or an alert's id, or the beginning that only one has.
+    id: String,
+    /// The label of the action; without it, what the rule proposes is listed.
+    action: Option<String>,
+    /// Do it without asking what the rule wants to be asked first.
+    #[arg(long)]
+    yes: bool,
     /// The answer as JSON.
     #[arg(long)]
     json: bool,
@@ -110,6 +125,41 @@ pub(super) async fn ack(args: Ack, config: &Config) -> Result<Outcome, Fault> {
     let (by, at) = (text(&came["acknowledged"], "by"), minute(text(&came["acknowledged"], "at")));
     let already = if came["already"] == true { "was acknowledged already" } else { "acknowledged" };
     say(printable(&format!("{}: {already} by {by} at {at}", text(&came, "incident"))));
+    Ok(Outcome::Well)
+}
+
+pub(super) async fn act(args: Act, config: &Config) -> Result<Outcome, Fault> {
+    let path = format!("/api/v1/incidents/{}", part(&args.id));
+    let found: Value = asking::get(config, &path).await?;
+    let lead = &found["incident"]["lead"];
+    let proposed = lead["actions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(label) = args.action else {
+        if args.json {
+            say(json!(proposed));
+            return Ok(Outcome::Well);
+        }
+        if proposed.is_empty() {
+            say(printable(&format!("Rule {} proposes nothing to do.", text(lead, "rule"))));
+        }
+        for action in proposed {
+            let target = match action["publish"].as_str() {
+                Some(subject) => format!("publish to {subject}"),
+                None => format!("call the webhook {}", text(action, "webhook")),
+            };
+            say(printable(&format!("{}: {target}", text(action, "label"))));
+        }
+        return Ok(Outcome::Well);
+    };
+    let question = proposed.iter().find(|action| text(action, "label") == label).and_then(|action| action["confirm"].as_str());
+    if let Some(question) = question.filter(|_| !args.yes) {
+        return Err(Fault::new(printable(question), "its rule wants to be asked; say yes with --yes"));
+    }
+    let done: Value = asking::post_json(config, &format!("{path}/actions"), &json!({ "action": label, "alert": lead["alert_id"] })).await?;
+    if args.json {
+        say(done);
+        return Ok(Outcome::Well);
+    }
+    say(printable(&format!("{}: {}, {}", text(&done, "incident"), text(&done, "action"), text(&done, "outcome"))));
     Ok(Outcome::Well)
 }
 

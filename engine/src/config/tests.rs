@@ -441,7 +441,9 @@ fn who_else_hears_of_incidents_is_checked_and_no_address_of_theirs_is_repeated()
     );
     let config = good("[webhooks.a]\nurl = \"https://hooks.example/\"\n[alertmanager]\nurl = [\"http://a:9093/\", \"https://b/alertmanager\"]");
     assert_eq!(config.webhooks["a"].url, "https://hooks.example/", "a slash at the end is part of an address of somebody else's");
-    assert_eq!(config.webhooks["a"].concern, Concern { severity: model::plan::Severity::Info, environments: vec![] });
+    assert_eq!(config.webhooks["a"].concern, Some(Concern { severity: model::plan::Severity::Info, environments: vec![] }));
+    let quiet = good("[webhooks.a]\nurl = \"https://hooks.example/\"\nincidents = false");
+    assert_eq!((&quiet.webhooks["a"].concern, quiet.for_rules().webhooks), (&None, ["a".to_owned()].into()), "for actions alone");
     assert_eq!(config.alertmanager.urls, ["http://a:9093", "https://b/alertmanager"]);
     assert_eq!(good("alertmanager.url = \"http://a\"").alertmanager.urls, ["http://a"]);
     check(

@@ -20,7 +20,7 @@ pub struct Concern {
     pub environments: Vec<String>,
 }
 
-/// One `[webhooks.NAME]`.
+/// One `[webhooks.NAME]`: what is told of incidents is posted there, and rules' actions may call it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookConfig {
     /// Written as it is to be asked, a slash at the end included. It may hold a secret in its path, so it is never printed.
@@ -29,7 +29,8 @@ pub struct WebhookConfig {
     pub secret: Option<Secret>,
     /// Of one request.
     pub timeout: Duration,
-    pub concern: Concern,
+    /// Which incidents it is told of; `None`: of none, it is there for actions alone.
+    pub concern: Option<Concern>,
 }
 
 /// `[alertmanager]`.
@@ -63,8 +64,9 @@ pub(super) fn webhook(webhook: &mut Section<'_>) -> Option<WebhookConfig> {
     }
     let secret = webhook.secret("secret");
     let timeout = webhook.read("timeout", |node| time(node, SECOND..=MINUTE)).unwrap_or(10 * SECOND);
+    let told = webhook.read("incidents", Node::bool).unwrap_or(true);
     let concern = concern(webhook);
-    Some(WebhookConfig { url: url?, secret, timeout, concern })
+    Some(WebhookConfig { url: url?, secret, timeout, concern: told.then_some(concern) })
 }
 
 pub(super) fn alertmanager(section: &mut Section<'_>) -> AlertmanagerConfig {

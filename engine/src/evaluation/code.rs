@@ -24,7 +24,7 @@ impl Code {
     /// # Errors
     /// When one is not there, or a file has a mistake.
     pub fn load(config: &Config, wanted: &[String]) -> Result<Self, Fault> {
-        let loaded = rules::load(&evaluator_files(config)?, &config.rules.constants);
+        let loaded = rules::load(&evaluator_files(config)?, &config.for_rules());
         if !loaded.problems.is_empty() {
             let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
             return Err(Fault::new(problems.join("\n"), "mend it, or take it out of the folder of evaluators"));

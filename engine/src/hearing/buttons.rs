@@ -7,8 +7,8 @@ use super::Hearing;
 use super::answer::{Answer, code, escaped};
 use super::operators::Wants;
 use super::payload::{Act, Person};
-use super::proposed::{Which, done};
 use super::words;
+use crate::actions::{Came, Chosen, Refused};
 use crate::error::Fault;
 use crate::incidents;
 use crate::outbox::now;
@@ -23,7 +23,12 @@ pub enum Button {
     Silence(String, Option<Span>),
     Unsilence(String),
     Why(String),
-    Act(Which),
+    /// What an alert of an incident proposes at this place.
+    Act {
+        incident: String,
+        alert: String,
+        index: usize,
+    },
 }
 
 impl Button {
@@ -38,7 +43,7 @@ impl Button {
             ("why", []) => Some(Self::Why(first)),
             ("silence", ["resolved"]) => Some(Self::Silence(first, None)),
             ("silence", [length]) => Some(Self::Silence(first, Some(Span::parse(length)?))),
-            ("act", [alert, index]) => Some(Self::Act(Which { incident: first, alert: (*alert).to_owned(), index: index.parse().ok()? })),
+            ("act", [alert, index]) => Some(Self::Act { incident: first, alert: (*alert).to_owned(), index: index.parse().ok()? }),
             _ => None,
         }
     }
@@ -49,7 +54,7 @@ impl Hearing {
     pub(super) async fn click(&self, act: &Act, button: Button) -> Result<Option<Answer>, Fault> {
         let wants = match &button {
             Button::Why(_) => None,
-            Button::Act(_) => Some(Wants::Act),
+            Button::Act { .. } => Some(Wants::Act),
             _ => Some(Wants::Answer),
         };
         if let Some(wants) = wants
@@ -62,7 +67,7 @@ impl Hearing {
             Button::Silence(incident, length) => self.silence(&act.by, Silenced::Incident(incident), length).await.map(Result::err),
             Button::Unsilence(incident) => self.unsilence(&act.by, &incident).await.map(Result::err),
             Button::Why(incident) => self.why(&incident).await.map(Some),
-            Button::Act(which) => self.act(&act.by, which).await.map(Some),
+            Button::Act { incident, alert, index } => self.act(&act.by, &incident, &alert, index).await.map(Some),
         }
     }
 
@@ -130,54 +135,30 @@ impl Hearing {
     }
 
     /// Does what a rule proposes.
-    async fn act(&self, by: &Person, which: Which) -> Result<Answer, Fault> {
-        let Some(seen) = self.0.incidents.one(&which.incident).await? else { return Ok(Answer::person(words::unknown(&which.incident))) };
-        if !seen.firing {
-            return Ok(Answer::person(words::over(&seen, &self.0.public_url)));
-        }
-        let alert = if seen.lead.alert_id == which.alert {
-            Some(seen.lead.clone())
-        } else {
-            let id = which.alert.clone();
-            self.0.app.store.ask(move |db| db.alert(&id)).await?
+    async fn act(&self, by: &Person, incident: &str, alert: &str, index: usize) -> Result<Answer, Fault> {
+        let proposed = match self.0.app.actions.find(incident, Some(alert), Chosen::Place(index)).await? {
+            Ok(proposed) => proposed,
+            Err(refused) => {
+                return Ok(Answer::person(match refused {
+                    Refused::Unknown(name) => words::unknown(&name),
+                    Refused::Over(seen) => words::over(&seen, &self.0.public_url),
+                    Refused::AlertOver { rule } => format!("What {} told of is over, so nothing was done.", escaped(&rule)),
+                    Refused::NotProposed { rule, .. } => format!("Rule {} does not propose that any more; nothing was done.", escaped(&rule)),
+                }));
+            }
         };
-        let Some(alert) = alert else { return Ok(Answer::person(words::unknown(&which.alert))) };
-        if alert.reason.ends() {
-            return Ok(Answer::person(format!("What {} told of is over, so nothing was done.", escaped(&alert.rule))));
-        }
-        let Some(action) = alert.actions.get(which.index).cloned() else {
-            return Ok(Answer::person(format!("Rule {} does not propose that any more; nothing was done.", escaped(&alert.rule))));
-        };
+        let (action, shown) = (&proposed.action, by.shown());
+        let doing = async { Ok(self.0.app.actions.perform(&proposed, &shown).await) };
+        let came = self.noted(by, "action", &proposed.subject(), doing, |came| came.outcome(action)).await?;
         let label = escaped(&action.label);
-        let round = match self.claim(&which, &seen, &action, by) {
-            Ok(round) => round,
-            Err((at, by)) => {
-                return Ok(Answer::person(format!("*{label}* is done already, by {} {}; it was not done again.", escaped(&by), words::when(at))));
+        Ok(Answer::person(match came {
+            Came::Done => format!("*{label}* is done: {}.", escaped(&action.target.done())),
+            Came::Already { at, by } => format!("*{label}* is done already, by {} {}; it was not done again.", escaped(&by), words::when(at)),
+            Came::Unsure(why) => {
+                format!("*{label}* may be done or not: {}. Look before you try again; its id would be the same.", escaped(&why))
             }
-        };
-        let subject = format!("{} {} {}", seen.id, alert.rule, action.label);
-        let doing = async { Ok(self.publish(&which, &action, round).await) };
-        let came =
-            self.noted(by, "action", &subject, doing, |came| came.as_ref().map_or_else(|why| format!("failed: {why}"), |()| done(&action))).await;
-        let came = match came {
-            Ok(came) => came,
-            Err(fault) => {
-                self.0.just_done.release(&which);
-                return Err(fault);
-            }
-        };
-        let (outcome, said) = match came {
-            Ok(()) => (done(&action), format!("*{label}* is done: {}.", escaped(&done(&action)))),
-            Err(why) => {
-                self.0.just_done.release(&which);
-                (format!("failed: {why}"), format!("*{label}* could not be done: {}. You may try again.", escaped(&why)))
-            }
-        };
-        // What is done is done, whatever becomes of the line about it.
-        if let Err(fault) = self.0.incidents.acted(&seen.id, &action.label, &outcome, &by.shown()).await {
-            tracing::warn!(incident = %seen.id, action = %action.label, %outcome, problem = %fault.what(), "an action could not be noted with its incident");
-        }
-        Ok(Answer::person(said))
+            Came::Failed(why) => format!("*{label}* could not be done: {}. You may try again.", escaped(&why)),
+        }))
     }
 }
 
@@ -205,7 +186,7 @@ mod tests {
             ("silence:2", "i1|4h", Some(Button::Silence("i1".into(), Some(Span::from_secs(4 * 3600))))),
             ("unsilence", "i1", Some(Button::Unsilence("i1".into()))),
             ("why", "i1", Some(Button::Why("i1".into()))),
-            ("act:3", "i1|a2|3", Some(Button::Act(Which { incident: "i1".into(), alert: "a2".into(), index: 3 }))),
+            ("act:3", "i1|a2|3", Some(Button::Act { incident: "i1".into(), alert: "a2".into(), index: 3 })),
             ("open", "", None),
             ("ack", "", None),
             ("ack", "i1|x", None),

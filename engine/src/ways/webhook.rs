@@ -11,7 +11,8 @@ use crate::slack::Posted;
 use hmac::{Hmac, KeyInit, Mac};
 use machine::incident::{Findings, Occasion, Place, Seen, Silence, Silenced, Telling};
 use machine::{Notification, Observed};
-use model::Unit;
+use model::plan::Action;
+use model::{Timestamp, Unit};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
@@ -33,7 +34,7 @@ pub struct Webhook {
     url: String,
     secret: Option<Sensitive>,
     timeout: Duration,
-    concern: Concern,
+    concern: Option<Concern>,
     client: reqwest::Client,
     public_url: String,
 }
@@ -63,23 +64,64 @@ impl Webhook {
         })
     }
 
-    pub(super) fn concern(&self) -> &Concern {
-        &self.concern
+    /// Which incidents it is told of; `None`: of none.
+    pub(super) fn concern(&self) -> Option<&Concern> {
+        self.concern.as_ref()
     }
 
     /// Posts what is told; `maybe_repeat`: it may have come through before. Each attempt is signed anew, for the moment it is made.
     pub async fn post(&self, telling: &Telling, maybe_repeat: bool) -> Posted {
-        let body = body(telling, &self.public_url, maybe_repeat).to_string();
+        self.send(&telling.id, body(telling, &self.public_url, maybe_repeat).to_string()).await
+    }
+
+    /// Posts that somebody chose an action.
+    pub(super) async fn call(&self, call: &Call<'_>) -> Posted {
+        self.send(&call.id, call.body(&self.public_url).to_string()).await
+    }
+
+    async fn send(&self, id: &str, body: String) -> Posted {
         let timestamp = now().millis().div_euclid(1000);
         let mut headers = HeaderMap::new();
         let mut add = |name: HeaderName, value: String| HeaderValue::from_str(&value).map(|value| headers.insert(name, value));
-        let added = add(TIMESTAMP, timestamp.to_string()).and(add(ID, telling.id.clone()));
+        let added = add(TIMESTAMP, timestamp.to_string()).and(add(ID, id.to_owned()));
         let added = added.and(self.secret.as_ref().map_or(Ok(None), |secret| add(SIGNATURE, sign(secret.expose(), timestamp, &body))));
         match added {
             Ok(_) => post(self.client.post(&self.url).headers(headers), body.into_bytes(), self.timeout).await,
             // Ids are hexadecimal digits, so only a store of another program's making comes here.
             Err(_) => Posted::Refused("its id cannot stand in a header".to_owned()),
         }
+    }
+}
+
+/// An action of a rule that somebody chose.
+#[derive(Clone, Debug)]
+pub struct Call<'c> {
+    /// The same at every attempt.
+    pub id: String,
+    pub action: &'c Action,
+    pub by: &'c str,
+    pub at: Timestamp,
+    pub incident: &'c Seen,
+    /// An attempt before this one may have come through.
+    pub maybe_repeat: bool,
+}
+
+impl Call<'_> {
+    /// As a telling's, so that one receiver can read both.
+    fn body(&self, public_url: &str) -> Value {
+        // It was written by the rules as JSON.
+        let payload: Value = serde_json::from_str(&self.action.payload).unwrap_or_default();
+        json!({
+            "version": VERSION,
+            "id": self.id,
+            "occasion": "action",
+            "detail": { "action": self.action.label, "payload": payload },
+            "at": self.at,
+            "by": self.by,
+            "aloud": false,
+            "possible_repeat": self.maybe_repeat,
+            "incident": incident(self.incident, public_url),
+        })
     }
 }
 
@@ -224,7 +266,6 @@ fn findings(findings: &Findings, environment: &str, public_url: &str) -> Value {
 mod tests {
     use super::*;
     use crate::sample;
-    use model::Timestamp;
 
     fn told() -> Vec<Telling> {
         sample::life("a", Timestamp::parse("2026-11-23T02:14:00Z").expect("it is a time"))

@@ -325,10 +325,8 @@ async fn an_action_is_published_once_by_those_who_may() {
     client.flush().await.expect("the server answers");
     assert!(tokio::time::timeout(Duration::from_millis(300), control.next()).await.is_err(), "published once");
     let audited = stage.audited().await;
-    assert_eq!(
-        audited.iter().filter(|entry| entry.1 == "action").map(|entry| entry.2.as_str()).collect::<Vec<_>>(),
-        ["published to gateway.control"]
-    );
+    let acts: Vec<_> = audited.iter().filter(|entry| entry.1 == "action").map(|entry| entry.2.as_str()).collect();
+    assert!(matches!(acts[..], [again, "published to gateway.control"] if again.starts_with("refused: done already by @ana")), "{acts:?}");
 
     // A new process finds in the incident's history that it was done.
     stage.engine.kill().await;

@@ -263,6 +263,101 @@ async fn what_is_silenced_before_it_fires_is_shown_with_its_reason_and_said_when
     until("it to be said", PATIENCE, async || api(&engine, READER, "GET", &path, "").await.1, said).await;
 }
 
+/// Somebody who takes webhooks: the first it cannot serve, every other it can.
+async fn gateway() -> (String, tokio::sync::mpsc::UnboundedReceiver<Value>) {
+    let (send, came) = tokio::sync::mpsc::unbounded_channel();
+    let first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let take = async move |body: axum::body::Bytes| {
+        send.send(serde_json::from_slice(&body).expect("JSON")).expect("the test waits for it");
+        if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "no\u{1b}[2J")
+        } else {
+            (axum::http::StatusCode::OK, "")
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/control", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(take)).await });
+    (url, came)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_proposes_is_done_once_by_whoever_may_and_over_whichever_way() {
+    let nats = Nats::start().await;
+    let (url, mut came) = gateway().await;
+    let actions = r#"actions: [
+        #{ label: "Fail over", webhook: "gateway", payload: #{ to: "azure" }, confirm: "Send <all> calls to azure?" },
+        #{ label: "Page", publish: "gateway.page" },
+    ],
+    keep_firing"#;
+    let setup = with_tokens(&nats).set("webhooks.gateway.url", &format!("{url:?}")).set("webhooks.gateway.incidents", "false");
+    let setup = setup.rule("errors.rhai", &ERRORS.replace("keep_firing", actions));
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    publish(&mut publishing, &["extraction"], 0..60, true).await;
+    let whole = incident(&engine, 1).await;
+    let id = whole["incident"]["id"].as_str().expect("an id").to_owned();
+    let proposed = &whole["incident"]["lead"]["actions"];
+    assert_eq!((&proposed[0]["webhook"], &proposed[1]["publish"]), (&"gateway".into(), &"gateway.page".into()), "{proposed:#}");
+
+    let path = format!("/api/v1/incidents/{id}/actions");
+    let fail_over = r#"{"action": "Fail over"}"#;
+    for (token, body, status, said) in [
+        (READER, fail_over, 403, "may read"),
+        (OPERATOR, "{}", 400, "missing field `action`"),
+        (OPERATOR, r#"{"action": "Fail ovr"}"#, 404, "does not propose “Fail ovr”"),
+        (OPERATOR, r#"{"action": "Fail over", "alert": "nothing"}"#, 404, "no incident nothing"),
+        (OPERATOR, fail_over, 502, "“Fail over” could not be done: HTTP 500: no [2J"),
+    ] {
+        let (got, problem) = api(&engine, token, "POST", &path, body).await;
+        assert_eq!(got, status, "{body}: {problem:#}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{body}: {problem:#}");
+    }
+    let (status, done) = api(&engine, OPERATOR, "POST", &path, fail_over).await;
+    assert_eq!((status, &done["outcome"], &done["rule"]), (200, &"called the webhook gateway".into(), &"errors".into()), "{done:#}");
+    let (first, second) = (came.recv().await.expect("a call"), came.recv().await.expect("a call"));
+    assert_eq!((&first["id"], &first["possible_repeat"], &second["possible_repeat"]), (&second["id"], &false.into(), &true.into()));
+    assert_eq!(second["detail"], json!({ "action": "Fail over", "payload": { "to": "azure" } }));
+    assert_eq!((&second["by"], &second["occasion"], &second["incident"]["id"]), (&"alice".into(), &"action".into(), &id.clone().into()));
+
+    // In a terminal it is listed, asked first, and not done again.
+    let run = async |args: &[&str]| {
+        let output = setup.run(args).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    assert_eq!(run(&["act", &id]).await.1, "Fail over: call the webhook gateway\nPage: publish to gateway.page\n");
+    parts(&run(&["act", &id, "Fail over"]).await.2, &["Send <all> calls to azure?\nhint: its rule wants to be asked; say yes with --yes"]);
+    parts(&run(&["act", &id, "Fail over", "--yes"]).await.2, &["“Fail over” is done already, by alice at 2"]);
+    let mut pages = nats.client().await.subscribe("gateway.>").await.expect("a subscription");
+    let (code, said, problem) = run(&["act", &id, "Page"]).await;
+    assert_eq!((code, said.as_str()), (Some(0), format!("{id}: Page, published to gateway.page\n").as_str()), "{problem}");
+    let paged = tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut pages)).await.expect("in time").expect("it is published");
+    assert_eq!(paged.subject.as_str(), "gateway.page");
+
+    // On the page each is a button; what wants to be asked first is behind its question.
+    let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
+    parts(
+        &shown,
+        &["<summary>Fail over …</summary><p>Send &lt;all&gt; calls to azure?</p>", "<button>Yes: Fail over</button>", "<button>Page</button>"],
+    );
+    parts(&shown, &["<strong>alice</strong> chose “Fail over”: failed: HTTP 500: no [2J", "chose “Fail over”: called the webhook gateway"]);
+    let shown = page(&engine, READER, &format!("/incidents/{id}")).await;
+    parts(&shown, &["Fail over: call the webhook gateway.", "Page: publish to gateway.page."]);
+    assert!(!shown.contains("<form method=post"), "{shown}");
+    let acts: Vec<_> = audited(&engine).await.into_iter().filter(|[_, action, _]| action == "action").map(|[_, _, outcome]| outcome).collect();
+    assert_eq!(acts[0], "published to gateway.page");
+    assert!(acts[1].starts_with("refused: done already by alice at 2"), "{acts:?}");
+    assert_eq!(acts[2..], ["called the webhook gateway", "failed: HTTP 500: no [2J"]);
+
+    // A button of a page that was open while it ended does nothing.
+    publish(&mut publishing, &["extraction"], 60..240, false).await;
+    let over = async || api(&engine, READER, "GET", &format!("/api/v1/incidents/{id}"), "").await.1;
+    until("it to be over", PATIENCE, over, |whole| whole["incident"]["firing"] == false).await;
+    assert_eq!(api(&engine, OPERATOR, "POST", &path, fail_over).await.0, 409);
+    assert!(came.try_recv().is_err(), "nothing was called but what was asked for");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_buttons_of_a_page_and_the_commands_do_the_same() {
     let nats = Nats::start().await;

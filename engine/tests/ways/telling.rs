@@ -22,7 +22,7 @@ fn all() -> Concern {
 
 pub fn webhook(url: &str, secret: Option<Secret>) -> OtherWays {
     let mut config = Config::default();
-    let webhook = WebhookConfig { url: url.to_owned(), secret, timeout: Duration::from_secs(1), concern: all() };
+    let webhook = WebhookConfig { url: url.to_owned(), secret, timeout: Duration::from_secs(1), concern: Some(all()) };
     config.webhooks.insert("pager".to_owned(), webhook);
     OtherWays::new(&config, PUBLIC_URL).expect("it is configured")
 }

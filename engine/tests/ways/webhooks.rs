@@ -1,12 +1,14 @@
 //! What a receiver of webhooks gets, and what becomes of each of its answers.
 
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Came, Receiver};
 use crate::telling::{life, webhook};
-use serde_json::Value;
+use model::Timestamp;
+use model::plan::{Action, Target};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use streamgauge::config::{Config, Secret, WebhookConfig};
 use streamgauge::slack::Posted;
-use streamgauge::ways::{OtherWays, sign};
+use streamgauge::ways::{Call, OtherWays, sign};
 use tokio::io::AsyncReadExt;
 
 const SECRET: &str = "0123456789abcdef";
@@ -39,6 +41,35 @@ async fn each_telling_is_one_signed_post_that_names_itself() {
     let repeats: Vec<_> =
         came.iter().map(|came| serde_json::from_slice::<Value>(&came.body).expect("it is JSON")["possible_repeat"].clone()).collect();
     assert_eq!(repeats, [false, true, false, false, false]);
+}
+
+#[tokio::test]
+async fn an_action_that_somebody_chose_is_one_signed_post_of_the_same_shape() {
+    let receiver = Receiver::start().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, SECRET).expect("it is written");
+    let ways = webhook(&receiver.url, Some(Secret::File(file)));
+    let (telling, target) = (&life("a")[0], Target::Webhook("pager".to_owned()));
+    let action = Action { label: "Fail over".to_owned(), target, payload: r#"{"to":"azure"}"#.to_owned(), confirm: None };
+    let at = Timestamp::parse("2026-11-23T02:14:00Z").expect("a time");
+    let call = Call { id: "i1-1-0".to_owned(), action: &action, by: "@ana", at, incident: &telling.incident, maybe_repeat: true };
+    assert_eq!(ways.call("pager", &call).await, Posted::Sent("HTTP 200".to_owned()));
+    assert_eq!(ways.call("gone", &call).await, Posted::Refused("webhooks.gone is not in the configuration any more".to_owned()));
+    // The same as everything that a webhook gets, so that a receiver reads one shape.
+    assert!(ways.post("webhook:pager", telling, false).await.is_some());
+    let came = receiver.came();
+    let body = |came: &Came| serde_json::from_slice::<Value>(&came.body).expect("it is JSON");
+    let (called, told) = (body(&came[0]), body(&came[1]));
+    let header = |name: &str| came[0].headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let sent = header("x-streamgauge-timestamp").parse().expect("it is a number");
+    assert_eq!(header("x-streamgauge-signature"), sign(SECRET, sent, std::str::from_utf8(&came[0].body).expect("it is text")));
+    assert_eq!((header("x-streamgauge-id"), &called["id"], &called["occasion"]), ("i1-1-0", &"i1-1-0".into(), &"action".into()));
+    assert_eq!(called["detail"], json!({ "action": "Fail over", "payload": { "to": "azure" } }));
+    assert_eq!((&called["by"], &called["possible_repeat"]), (&"@ana".into(), &true.into()));
+    assert_eq!(called["incident"], told["incident"]);
+    let keys = |body: &Value| body.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&called), keys(&told));
 }
 
 #[tokio::test]
@@ -106,7 +137,7 @@ fn a_secret_that_is_not_there_or_could_be_guessed_is_refused_at_start_and_never_
         let file = folder.path().join("secret");
         std::fs::write(&file, secret).expect("it is written");
         let mut config = Config::default();
-        let concern = streamgauge::config::Concern { severity: model::plan::Severity::Info, environments: vec![] };
+        let concern = Some(streamgauge::config::Concern { severity: model::plan::Severity::Info, environments: vec![] });
         let url = "https://hooks.example/T0/in-the-path".to_owned();
         config.webhooks.insert("pager".to_owned(), WebhookConfig { url, secret: Some(Secret::File(file)), timeout: Duration::from_secs(1), concern });
         OtherWays::new(&config, "").err().map(|fault| fault.to_string()).unwrap_or_default()

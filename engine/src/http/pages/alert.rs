@@ -271,7 +271,7 @@ fn further(body: &mut String, shown: &Shown, caller: &Caller) {
     let told = &shown.told;
     *body += "<section aria-labelledby=do><h2 id=do>What to do</h2>";
     for action in &told.actions {
-        let _ = write!(body, "<p>{}: publish to <code>{}</code>.</p>", escaped(&action.label), escaped(&action.publish));
+        let _ = write!(body, "<p>{}: {}.</p>", escaped(&action.label), escaped(&action.target.to_string()));
     }
     if shown.adoptable {
         let id = escaped(&told.alert_id);

@@ -1,12 +1,12 @@
 //! `/incidents/{id}`: an incident whole: what is wrong and since when, its most likely cause and whom it hits, what was said and done and what was not
-//! said, who was told where; and acknowledging and silencing it.
+//! said, who was told where; and acknowledging it, silencing it and doing what its rule proposes.
 //!
 //! Deliberately absent: each alert's own figures and calls, which are on its page, and adopting, which is about one alert.
 
 use super::super::access::{Caller, Form};
 use super::super::incidents::{self, Found, unknown};
 use super::super::silences::{self, about};
-use super::super::{App, Named, Problem, alerts};
+use super::super::{App, Named, Problem, actions, alerts};
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link_as, table, time};
 use super::silences::end_form;
@@ -22,6 +22,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, Redirect};
 use machine::incident::{Findings, Seen, Silence, Silenced};
 use machine::{Notification, Reason, State as Phase};
+use model::plan::Action;
 use model::{Span, show};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -52,7 +53,7 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     let mut body = String::from("<section id=incident data-live aria-label='What is wrong'>");
     head(&mut body, &seen, told);
     body += "</section>";
-    actions(&mut body, &seen, told, &caller);
+    to_do(&mut body, &seen, told, &caller);
     if let Some(lead) = &lead {
         body += &alert::charts(&app, lead).await?;
     }
@@ -169,17 +170,17 @@ fn head(body: &mut String, seen: &Seen, told: &Notification) {
 }
 
 /// What one can do about it; nothing once it is over.
-fn actions(body: &mut String, seen: &Seen, told: &Notification, caller: &Caller) {
+fn to_do(body: &mut String, seen: &Seen, told: &Notification, caller: &Caller) {
     *body += "<section id=do data-live aria-label='What to do'>";
     if !seen.firing {
         *body += "</section>";
         return;
     }
-    for action in &told.actions {
-        let _ = write!(body, "<p>{}: publish to <code>{}</code>.</p>", escaped(&action.label), escaped(&action.publish));
-    }
     if caller.may < May::Operate {
-        *body += "<p class=dim>You may read; somebody who may operate can acknowledge and silence it.</p></section>";
+        for action in &told.actions {
+            let _ = write!(body, "<p>{}: {}.</p>", escaped(&action.label), escaped(&action.target.to_string()));
+        }
+        *body += "<p class=dim>You may read; somebody who may operate can acknowledge and silence it, and do what its rule proposes.</p></section>";
         return;
     }
     let (id, token) = (escaped(&seen.id), token(caller));
@@ -200,10 +201,35 @@ fn actions(body: &mut String, seen: &Seen, told: &Notification, caller: &Caller)
             let _ = write!(body, "<button name=for value={RESOLVED}>until resolved</button></form>");
         }
     }
-    *body += "</div><details><summary>In a terminal</summary>";
+    *body += "</div>";
+    for action in &told.actions {
+        proposal(body, seen, told, action, &token);
+    }
+    *body += "<details><summary>In a terminal</summary>";
     *body += &command(&format!("streamgauge ack {}", seen.id));
     *body += &command(&format!("streamgauge silence {} --for 1h", seen.id));
     *body += "</details></section>";
+}
+
+/// What the rule proposes, as a button; where it wants to be asked first, behind its question.
+fn proposal(body: &mut String, seen: &Seen, told: &Notification, action: &Action, token: &str) {
+    let (label, target) = (escaped(&action.label), escaped(&action.target.to_string()));
+    let form = |button: &str| {
+        format!(
+            "<form method=post action='/incidents/{}/act'>{token}<input type=hidden name=alert value='{}'>\
+             <input type=hidden name=action value='{label}'><button>{button}</button> <span class=dim>{target}</span></form>",
+            escaped(&seen.id),
+            escaped(&told.alert_id),
+        )
+    };
+    *body += &match &action.confirm {
+        None => format!("<div class=actions>{}</div>", form(&label)),
+        Some(confirm) => format!(
+            "<details class=proposal><summary>{label} …</summary><p>{}</p><div class=actions>{}</div></details>",
+            escaped(confirm),
+            form(&format!("Yes: {label}")),
+        ),
+    };
 }
 
 fn ended_by(silence: &Silence) -> &'static str {
@@ -342,7 +368,7 @@ fn path(id: &str) -> String {
     format!("/incidents/{}", url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>())
 }
 
-/// From the button of the page; so are the next two.
+/// From the button of the page; so are the next three.
 pub(in crate::http) async fn ack(State(app): State<App>, Extension(caller): Extension<Caller>, Named(id): Named) -> Result<Redirect, Problem> {
     let (seen, _) = incidents::acknowledge(&app, &caller, &id).await?;
     Ok(Redirect::to(&path(&seen.id)))
@@ -361,6 +387,19 @@ pub(in crate::http) async fn silence(
     };
     silences::make(&app, &caller, Silenced::Incident(id.clone()), until).await?;
     Ok(Redirect::to(&path(&id)))
+}
+
+pub(in crate::http) async fn act(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Extension(form): Extension<Form>,
+    Named(id): Named,
+) -> Result<Redirect, Problem> {
+    let Some(label) = form.get("action") else {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "what to do is not said", "send action=, the label of one of its rule's actions"));
+    };
+    let done = actions::perform(&app, &caller, &id, form.get("alert"), label).await?;
+    Ok(Redirect::to(&path(&done.seen.id)))
 }
 
 pub(in crate::http) async fn end_silence(

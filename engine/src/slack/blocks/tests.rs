@@ -5,7 +5,7 @@ use crate::message;
 use fixtures_slack::mrkdwn;
 use machine::incident::{Acknowledged, Curve, Entry, Example, Findings, Occasion, Place, Seen, Silence, Silenced};
 use machine::{Hit, Notification, Observed, Reason};
-use model::plan::{Action, Range};
+use model::plan::{Action, Range, Target};
 use model::window::{Direction, Drift, Observation, Ranked};
 use model::{Span, Timestamp, Unit};
 use serde_json::{Value, json};
@@ -132,11 +132,11 @@ fn told(number: u32, labels: [&str; 3]) -> Notification {
         actions: vec![
             Action {
                 label: "Fail over".to_owned(),
-                publish: "gateway".to_owned(),
+                target: Target::Subject("gateway".to_owned()),
                 payload: "{}".to_owned(),
                 confirm: Some("Send all to gpt-4o?".to_owned()),
             },
-            Action { label: "Page the owner".to_owned(), publish: "pager".to_owned(), payload: "{}".to_owned(), confirm: None },
+            Action { label: "Page the owner".to_owned(), target: Target::Subject("pager".to_owned()), payload: "{}".to_owned(), confirm: None },
         ],
         owner: Some("memory-team".to_owned()),
         hit: Vec::new(),
@@ -547,7 +547,12 @@ impl Hostile {
     }
 
     fn notification(&mut self) -> Notification {
-        let action = |this: &mut Self| Action { label: this.text(), publish: this.text(), payload: this.text(), confirm: this.maybe(Self::text) };
+        let action = |this: &mut Self| Action {
+            label: this.text(),
+            target: Target::Webhook(this.text()),
+            payload: this.text(),
+            confirm: this.maybe(Self::text),
+        };
         Notification {
             id: self.id(),
             reason: self.reason(),
