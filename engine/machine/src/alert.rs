@@ -18,6 +18,8 @@ pub struct Alert {
     pub state: State,
     /// The rule's, unless its `check` said otherwise.
     pub severity: Severity,
+    /// The highest that people were told.
+    pub told_severity: Severity,
     pub summary: String,
     /// At the last tick that had data.
     pub observations: Vec<Observation>,
@@ -41,6 +43,7 @@ impl Alert {
             began: at,
             state: State::Pending,
             severity,
+            told_severity: severity,
             summary: String::new(),
             observations: Vec::new(),
             worst: None,
@@ -142,6 +145,9 @@ pub(crate) fn next(alert: Option<&Alert>, condition: &Condition, rule: &Rule, at
         (State::Firing { clear: None, .. }, Some(false)) => Next::Clearing,
         (State::Firing { clear: Some(since), .. }, Some(false)) if at.since(since) >= rule.keep_firing => Next::End(Reason::Resolved),
         (State::Firing { clear: Some(_), .. }, Some(true)) => Next::Again,
+        (State::Firing { clear: None, .. }, Some(true)) if matches!(condition, Condition::Breach { severity, .. } if *severity > alert.told_severity) => {
+            Next::Repeat
+        }
         (State::Firing { clear: None, told, .. }, Some(true)) if rule.repeat.is_some_and(|repeat| at.since(told) >= repeat) => Next::Repeat,
         (State::Firing { .. }, None) if at.since(alert.heard) > QUIET_MAX => Next::End(Reason::WentQuiet),
         (State::Firing { .. }, _) => Next::Stay,
@@ -166,6 +172,17 @@ mod tests {
 
     fn breach() -> Condition {
         Condition::Breach { summary: String::new(), severity: Severity::Warning, labels: vec![] }
+    }
+
+    #[test]
+    fn what_becomes_more_severe_is_told_again_once() {
+        let rule = rule(0, 0, NoData::Keep);
+        let firing = State::Firing { since: at(110), clear: None, told: at(110) };
+        let critical = Condition::Breach { summary: String::new(), severity: Severity::Critical, labels: vec![] };
+        let told = |severity| Alert { told_severity: severity, ..alert(firing, 120) };
+        assert_eq!(next(Some(&told(Severity::Warning)), &critical, &rule, at(130)), Next::Repeat);
+        assert_eq!(next(Some(&told(Severity::Critical)), &critical, &rule, at(130)), Next::Stay, "it was told already");
+        assert_eq!(next(Some(&told(Severity::Critical)), &breach(), &rule, at(130)), Next::Stay, "what eases wakes nobody");
     }
 
     #[test]

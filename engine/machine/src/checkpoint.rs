@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 const MAGIC: &[u8; 4] = b"SGCK";
 /// Raised whenever the layout changes; older versions are refused, never guessed at.
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {

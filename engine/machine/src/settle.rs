@@ -314,10 +314,12 @@ impl Environment {
                     *told = at;
                 }
                 alert.repeats += 1;
+                alert.told_severity = alert.told_severity.max(alert.severity);
                 effects.push(tell(alert, Reason::Repeated));
             }
             Next::BeginAndFire | Next::Fire => {
                 alert.state = State::Firing { since: at, clear: None, told: at };
+                alert.told_severity = alert.severity;
                 effects.push(tell(alert, Reason::Fired));
             }
             Next::Clearing | Next::Again => {

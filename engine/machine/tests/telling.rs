@@ -221,6 +221,121 @@ fn what_comes_and_goes_is_one_incident_whose_end_is_told_when_it_holds() {
     assert_eq!(aloud, ["resolved", "returned", "resolved", "returned", "resolved"], "six ends and five returns are five lines");
 }
 
+fn silence(id: &str, of: &[(&str, &str)], until: u64) -> Silence {
+    let of = Silenced::Alerts(of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect());
+    Silence { id: id.to_owned(), of, by: "ana".to_owned(), at: at(0), until: Some(at(until)) }
+}
+
+/// What was told as firing, by alert's rule and stage.
+fn named(telling: &Telling) -> Vec<String> {
+    telling.incident.places.iter().filter(|place| place.firing).map(|place| format!("{} {}", place.rule, place.group[0].1)).collect()
+}
+
+#[test]
+fn a_silence_holds_back_what_it_is_about_and_nothing_that_joins_it() {
+    let extraction = [("rule", "errors"), ("stage", "extraction")];
+    // Nobody heard of the first; the second is heard of at once, whatever silences the first.
+    let mut stage = Stage::default();
+    stage.happen(Happening::Silenced { silence: silence("s", &extraction, 14_400) }, 0);
+    stage.fires("a", "errors", &OPENAI, 10);
+    stage.pass(10, 30);
+    assert!(stage.told.is_empty());
+    stage.fires("b", "errors", &[("stage", "synthesis")], 100);
+    stage.pass(100, 130);
+    assert_eq!(stage.said(), ["opened"]);
+    assert!(named(&stage.told[0]).contains(&"errors synthesis".to_owned()), "{:?}", stage.told[0].incident.places);
+    // Also when it ends before the message is due.
+    let mut stage = Stage::default();
+    stage.happen(Happening::Silenced { silence: silence("s", &extraction, 14_400) }, 0);
+    stage.fires("a", "errors", &OPENAI, 10);
+    stage.pass(10, 30);
+    stage.fires("b", "errors", &[("stage", "synthesis")], 100);
+    stage.ends("b", 100);
+    stage.ends("a", 101);
+    stage.pass(101, 200);
+    assert_eq!(stage.said().first(), Some(&"opened"), "{:?}", stage.said());
+    // It was heard of, then silenced; what joins is told as growth, and nobody says that the silence ended, for it holds.
+    let mut stage = Stage::default();
+    stage.fires("a", "errors", &OPENAI, 10);
+    stage.pass(10, 30);
+    stage.happen(Happening::Silenced { silence: silence("s", &extraction, 14_400) }, 40);
+    stage.fires("b", "errors", &[("stage", "synthesis")], 100);
+    stage.pass(100, 140);
+    assert_eq!(stage.said(), ["opened", "silenced", "grew"]);
+    assert!(stage.told[2].aloud && stage.told[2].incident.silenced.is_none());
+}
+
+#[test]
+fn what_was_silenced_and_ends_before_anybody_could_be_told_is_told_to_nobody() {
+    let mut stage = Stage::default();
+    stage.happen(Happening::Silenced { silence: silence("s", &[("rule", "errors")], 600) }, 0);
+    stage.fires("a", "errors", &OPENAI, 10);
+    stage.ends("a", 10);
+    stage.pass(10, 700);
+    assert!(stage.told.is_empty(), "{:?}", stage.said());
+}
+
+#[test]
+fn what_ends_while_something_else_begins_is_told_as_both() {
+    let mut stage = Stage::default();
+    stage.fires("a", "errors", &OPENAI, 0);
+    stage.pass(0, 10);
+    stage.ends("a", 20);
+    stage.fires("b", "errors", &[("stage", "synthesis")], 20);
+    stage.pass(20, 60);
+    assert_eq!(stage.said(), ["opened", "grew"]);
+    assert_eq!(named(&stage.told[1]), ["errors synthesis"]);
+    assert!(matches!(&stage.told[1].occasion, Occasion::Grew { more: 1, places } if places[0].group[0].1 == "synthesis"));
+    // What came back and ended before that was told: its second end is told.
+    let mut stage = Stage::default();
+    stage.fires("a", "errors", &OPENAI, 0);
+    stage.pass(0, 10);
+    stage.ends("a", 20);
+    stage.pass(20, 30);
+    stage.fires("b", "errors", &[("stage", "synthesis")], 40);
+    stage.ends("b", 41);
+    stage.pass(41, 60);
+    let aloud: Vec<_> = stage.told.iter().filter(|telling| telling.aloud).map(|telling| telling.occasion.name()).collect();
+    assert_eq!(aloud, ["resolved", "resolved"]);
+    assert_eq!(stage.told.last().map(|telling| telling.incident.alerts), Some(2));
+}
+
+#[test]
+fn who_comes_and_goes_in_one_place_is_one_of_its_alerts_and_it_began_when_the_first_did() {
+    let mut stage = Stage::default();
+    stage.fires("long", "errors", &[("stage", "synthesis")], 0);
+    for round in 0..50 {
+        let now = 100 + round * 100;
+        stage.fires(&format!("a{round}"), "errors", &OPENAI, now);
+        stage.pass(now, now + 50);
+        stage.ends(&format!("a{round}"), now + 60);
+        stage.pass(now + 60, now + 99);
+    }
+    let incident = stage.incidents.with_alert("long").expect("it fires");
+    assert_eq!((incident.alerts.len(), incident.began()), (2, at(0)));
+    let said = stage.told.iter().filter(|telling| matches!(telling.occasion, Occasion::Grew { .. })).count();
+    assert!(said >= 40, "each time it came it was told: {said}");
+    stage.ends("long", 5_200);
+    stage.pass(5_200, 5_600);
+    let end = stage.told.last().expect("it is told");
+    assert_eq!((end.incident.alerts, end.incident.began, end.incident.firing), (2, at(0), false));
+}
+
+/// The engine was away while the last of it ended, and for longer than it could come back: the end is still told, and kept.
+#[test]
+fn an_end_that_nobody_could_tell_in_time_is_told_late() {
+    let mut stage = Stage::default();
+    stage.fires("a", "errors", &OPENAI, 0);
+    stage.pass(0, 10);
+    stage.ends("a", 20);
+    stage.happen(Happening::Passed, 20 + 3600);
+    stage.explain(&[], 20 + 3600);
+    stage.happen(Happening::Passed, 20 + 3605);
+    assert_eq!(stage.said().last(), Some(&"resolved"), "{:?}", stage.said());
+    stage.pass(20 + 3606, 20 + 3700);
+    assert_eq!(stage.incidents.all().count(), 0, "and then it is forgotten");
+}
+
 /// Whatever happens in whatever order: every alert is part of one incident, what fires is told or silenced, ends are told, and no two tellings are one.
 #[test]
 fn a_thousand_random_lives_keep_their_promises() {
@@ -270,6 +385,24 @@ fn a_thousand_random_lives_keep_their_promises() {
         }
         // Long enough for every silence to end.
         stage.pass(now, now + 700);
+        // What fires now has been told of by itself: no silence holds any more.
+        let shown: BTreeSet<(String, Vec<(String, String)>)> = stage
+            .told
+            .iter()
+            .flat_map(|telling| &telling.incident.places)
+            .filter(|place| place.firing)
+            .map(|place| (place.rule.clone(), place.group.clone()))
+            .collect();
+        for id in firing.keys() {
+            let incident = stage.incidents.with_alert(id).expect("it fires");
+            let alert = incident.alerts.iter().find(|alert| alert.alert_id == *id).expect("it is part of it");
+            let key = (alert.rule.clone(), alert.group.clone());
+            let held = incident.history.iter().any(|entry| entry.untold == Some(Untold::Silenced));
+            assert!(
+                shown.contains(&key) || incident.alerts.len() > 40,
+                "{id} of {key:?} fires, and nobody was told (held back: {held}) in life {life}"
+            );
+        }
         let told = |stage: &Stage, id: &str| stage.told.iter().any(|telling| telling.incident.id == id);
         for incident in stage.incidents.all() {
             let silenced =

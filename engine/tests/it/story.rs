@@ -5,6 +5,7 @@ use crate::engine::{Engine, Setup};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use crate::slack::{Message, Slack};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ const RULE: &str = r#"rule(#{
     watch: rate("invalid_json", "1m").expect(0.0, 0.05).at_least(20),
     group_by: ["stage"],
     keep_firing: "0s",
+    actions: [#{ label: "Send extraction to gpt-4o", publish: "gateway.control", payload: #{ to: "gpt-4o" },
+        confirm: "Every extraction costs ten times as much from then on." }],
 });
 fn check(w) { if w.value.low > 0.05 { fire(`${percent(w.value.value)} of answers are not JSON`) } }"#;
 
@@ -59,13 +62,12 @@ async fn publish(publishing: &mut Publishing, engine: &Engine, logs: Vec<Value>)
     engine.until("the index to have every call", PATIENCE, found).await;
 }
 
-/// The page of the alert that the message's incident began with. Its own page is where the message leads.
-fn page_of_alert(message: &Message, http: &str) -> String {
+/// Where the message leads: the page of its incident.
+fn page_of(message: &Message, http: &str) -> String {
     let open = message.blocks().iter().filter_map(|block| block["elements"].as_array()).flatten().find(|button| button["action_id"] == "open");
     let url = open.and_then(|button| button["url"].as_str()).unwrap_or_else(|| panic!("no way to the page in {:#?}", message.blocks()));
     assert_eq!(url, format!("http://{http}/incidents/{}", message.incident));
-    let alert = message.incident.strip_prefix('i').expect("an incident is named by its first alert");
-    format!("http://{http}/alerts/{alert}")
+    url.to_owned()
 }
 
 /// Where the story can be looked at.
@@ -87,7 +89,7 @@ async fn look(browser: &mut Browser, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() {
+async fn a_message_leads_to_the_broken_call_what_to_do_is_done_on_the_page_and_it_says_when_it_is_over() {
     let Some(mut browser) = Browser::start(800, 1000).await else {
         eprintln!("skipped: no chromium on PATH; name one in STREAMGAUGE_CHROMIUM");
         return;
@@ -103,9 +105,14 @@ async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() 
     publish(&mut publishing, &engine, logs).await;
     let messages = slack.until("the alert", PATIENCE, |messages| !messages.is_empty()).await;
     assert!(messages[0].headline().contains("broken-json"), "{}", messages[0].headline());
-    let alert = page_of_alert(&messages[0], &engine.http);
+    let incident = page_of(&messages[0], &engine.http);
 
-    browser.go(&alert).await;
+    browser.go(&incident).await;
+    let title = browser.text("h1").await;
+    assert!(title.contains("broken-json: production · extraction") && title.contains("firing · critical"), "{title}");
+    look(&mut browser, "0-incident").await;
+    browser.follow("#why a[href^='/alerts/']").await;
+    let alert = browser.address().await;
     let title = browser.text("h1").await;
     assert!(title.contains("broken-json: production · extraction") && title.contains("firing"), "{title}");
     let affected = browser.text("#affected").await;
@@ -168,6 +175,21 @@ async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() 
     browser.go(&call).await;
     browser.go(&alert).await;
     browser.back(&call).await;
+
+    // Somebody takes it in hand, and does what its rule proposes, once asked.
+    let mut control = nats.client().await.subscribe("gateway.control").await.expect("a subscription");
+    browser.go(&incident).await;
+    browser.follow("#do button.first").await;
+    assert!(browser.text("#incident .standing").await.contains("Acknowledged by anyone"));
+    browser.click("#do .proposal summary").await;
+    assert!(browser.text("#do .proposal p").await.contains("ten times as much"));
+    look(&mut browser, "6-proposal").await;
+    browser.follow("#do .proposal button").await;
+    assert_eq!(browser.address().await, incident);
+    let done = tokio::time::timeout(PATIENCE, control.next()).await.expect("in time").expect("it is published");
+    assert_eq!(serde_json::from_slice::<Value>(&done.payload).expect("JSON"), json!({ "to": "gpt-4o" }));
+    let thread = browser.text("#thread").await;
+    assert!(thread.contains("anyone chose “Send extraction to gpt-4o”: published to gateway.control"), "{thread}");
     publish(&mut publishing, &engine, runs(begin, 240..400, false)).await;
     let over = |messages: &[Message]| messages[0].headline().contains("RESOLVED") && messages[0].text.contains("RESOLVED");
     slack.until("its end", PATIENCE, over).await;
@@ -176,7 +198,12 @@ async fn a_message_leads_to_the_broken_call_and_the_page_says_when_it_is_over() 
     let title = browser.text("h1").await;
     assert!(title.contains("resolved"), "{title}");
     assert_eq!(browser.texts("#affected tbody th").await, users, "whom it hit stays said");
-    look(&mut browser, "6-resolved").await;
+    look(&mut browser, "7-alert-resolved").await;
+    browser.go(&incident).await;
+    let (title, thread) = (browser.text("h1").await, browser.text("#thread").await);
+    assert!(title.contains("resolved") && thread.contains("It is resolved"), "{title}: {thread}");
+    assert_eq!(browser.texts("#do button").await.len(), 0, "there is nothing left to do");
+    look(&mut browser, "8-resolved").await;
 
     assert_eq!(browser.problems, Vec::<String>::new());
     let own = format!("http://{}/", engine.http);

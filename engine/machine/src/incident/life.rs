@@ -1,9 +1,8 @@
 //! The incidents that are open or were just now, their silences, and the one entry that changes them.
 
-use super::{Acknowledged, Consequence, Entry, Findings, HISTORY_MAX, Happening, Incident, Occasion, PLACES_MAX, Place, Shown, Silence, Silenced};
+use super::{Acknowledged, Consequence, Entry, Findings, HISTORY_MAX, Happening, Incident, Occasion, Place, Shown, Silence, Silenced};
 use super::{Telling, Untold, kin};
 use crate::effect::{Notification, Reason};
-use model::plan::Severity;
 use model::{Span, Timestamp};
 use std::collections::BTreeMap;
 
@@ -105,20 +104,29 @@ impl Incidents {
         if let Some(own) = incident.silenced.as_ref().filter(|silence| holds(silence, now)) {
             return Some(own.clone());
         }
-        let covering = |alert: &Notification| self.silences.iter().find(|silence| holds(silence, now) && covers(silence, alert));
         let mut firing = incident.firing().peekable();
-        let first = firing.peek().and_then(|alert| covering(alert))?.clone();
-        firing.all(|alert| covering(alert).is_some()).then_some(first)
+        let first = firing.peek().and_then(|alert| self.covering(alert, now))?.clone();
+        firing.all(|alert| self.covering(alert, now).is_some()).then_some(first)
+    }
+
+    fn covering(&self, alert: &Notification, now: Timestamp) -> Option<&Silence> {
+        self.silences.iter().find(|silence| holds(silence, now) && covers(silence, alert))
     }
 
     /// When [`Happening::Passed`] would do something next.
     pub fn next_due(&self) -> Option<Timestamp> {
         let of = |incident: &Incident| {
             let silence = incident.silenced.as_ref().and_then(|silence| silence.until);
-            let forget = incident.quiet.map(|quiet| quiet + self.settings.reopen + self.settings.settle);
-            [incident.due, silence, forget.filter(|_| incident.due.is_none())].into_iter().flatten().min()
+            [incident.due, silence, self.forgotten(incident).filter(|_| incident.due.is_none())].into_iter().flatten().min()
         };
         self.of.values().filter_map(of).chain(self.silences.iter().filter_map(|silence| silence.until)).min()
+    }
+
+    /// From when on it cannot come back; not before what was said of it last is kept.
+    fn forgotten(&self, incident: &Incident) -> Option<Timestamp> {
+        let Settings { reopen, settle, wait, .. } = self.settings;
+        let said = incident.history.last().map(|entry| entry.at + wait);
+        incident.quiet.map(|quiet| said.into_iter().fold(quiet + reopen + settle, Timestamp::max))
     }
 
     /// The one way in. What it does not know, or knows already, changes nothing.
@@ -171,7 +179,9 @@ impl Incidents {
                 if incident.firing().next().is_none() {
                     incident.quiet = Some(now);
                     let settle = if incident.returned > 1 { self.settings.settle } else { Span::ZERO };
-                    incident.due = Some(incident.due.filter(|_| incident.shown.is_none()).unwrap_or(now + settle));
+                    // A first message still waits for what is behind it; one that a silence held back does not wait for the silence's end.
+                    let first = incident.due.filter(|_| incident.shown.is_none() && !incident.is_hidden());
+                    incident.due = Some(first.unwrap_or(now + settle));
                     incident.asked = incident.asked.filter(|_| incident.shown.is_none());
                     if settle > Span::ZERO {
                         note(incident, Entry { at: now, occasion: Occasion::Eased { firing: 0 }, by: None, untold: Some(Untold::Flapping) });
@@ -206,7 +216,7 @@ impl Incidents {
                 if worse { incident.due = Some(now) } else { later(incident, &settings, now) }
             }
             let id = incident.id.clone();
-            incident.alerts.push(alert);
+            incident.join(alert);
             out.push(Consequence::Changed(id));
             return;
         }
@@ -232,6 +242,7 @@ impl Incidents {
             due: Some(now + patience),
             asked: Some(now + patience),
             remind: false,
+            before: None,
         };
         self.of.insert(id.clone(), incident);
         out.push(Consequence::Changed(id.clone()));
@@ -328,7 +339,7 @@ impl Incidents {
             incident.silenced = None;
         }
         // Nobody was told of it so far, and it would wait for the end that the silence had.
-        let hidden = |incident: &Incident| incident.quiet.is_none() && incident.history.iter().any(|entry| entry.untold == Some(Untold::Silenced));
+        let hidden = |incident: &Incident| incident.quiet.is_none() && incident.is_hidden();
         let spoken: Vec<String> = self
             .of
             .values()
@@ -352,28 +363,42 @@ impl Incidents {
         for id in ids {
             self.say(&id, now, out);
         }
-        let Settings { reopen, settle, .. } = self.settings;
-        self.of.retain(|_, incident| incident.due.is_some() || incident.quiet.is_none_or(|quiet| now < quiet + reopen + settle));
+        let over: Vec<String> = self
+            .of
+            .values()
+            .filter(|incident| incident.due.is_none() && self.forgotten(incident).is_some_and(|at| at <= now))
+            .map(|incident| incident.id.clone())
+            .collect();
+        for id in over {
+            self.of.remove(&id);
+        }
     }
 
     /// Says of one incident what is due.
     fn say(&mut self, id: &str, now: Timestamp, out: &mut Vec<Consequence>) {
         let settings = self.settings;
         let silence = self.silence_of(&self.of[id], now);
+        let partly = self.of[id].firing().any(|alert| self.covering(alert, now).is_some());
+        let all = self.of[id].alerts.iter().all(|alert| self.covering(alert, now).is_some());
         let Some(incident) = self.of.get_mut(id) else { return };
         if incident.silenced.as_ref().is_some_and(|silence| !holds(silence, now)) {
             incident.silenced = None;
             out.push(Consequence::Changed(id.to_owned()));
         }
         let over = incident.quiet.is_some();
-        if incident.shown.is_some_and(|shown| shown.silenced) && silence.is_none() && !over {
+        let loud = silence.is_none() && !over;
+        if loud && incident.shown.is_some_and(|shown| shown.silenced) && !partly {
             return self.tell(id, Occasion::SilenceEnded, None, now, out);
+        }
+        // What a silence held back may have come to hold what it is not about.
+        if loud && (incident.is_hidden() || incident.shown.is_some_and(|shown| shown.silenced)) {
+            sooner(incident, incident.asked.filter(|_| incident.shown.is_some()).unwrap_or(now).max(now));
         }
         let Some(due) = incident.due.filter(|due| *due <= now) else { return };
         let refresh = incident.refresh(&settings, now);
         let firing = incident.firing().count() as u32;
         let explained = incident.findings.as_ref().is_some_and(|findings| !findings.cause.is_empty());
-        if incident.remind && incident.acknowledged.is_some() {
+        if incident.remind && incident.acknowledged.is_some() && incident.shown.is_none_or(|shown| incident.severity() <= shown.severity) {
             incident.remind = false;
             note(incident, Entry { at: now, occasion: Occasion::Reminded, by: None, untold: Some(Untold::Acknowledged) });
         }
@@ -382,7 +407,7 @@ impl Incidents {
         let Some(shown) = incident.shown else {
             if silence.is_some() && !over {
                 // Kept and shown on its page, and told when the silence ends.
-                let new = incident.history.is_empty();
+                let new = !incident.is_hidden();
                 if new {
                     note(incident, Entry { at: now, occasion: Occasion::Opened, by: None, untold: Some(Untold::Silenced) });
                 }
@@ -392,8 +417,7 @@ impl Incidents {
                 }
                 return;
             }
-            let silenced = |entry: &Entry| entry.occasion == Occasion::Opened && entry.untold == Some(Untold::Silenced);
-            if over && incident.history.iter().any(silenced) {
+            if over && (all || silence.is_some()) {
                 // Nobody heard of it, and nobody needs to hear of its end.
                 let occasion = Occasion::Resolved { reason: last };
                 note(incident, Entry { at: now, occasion, by: None, untold: Some(Untold::Silenced) });
@@ -407,24 +431,18 @@ impl Incidents {
             };
         };
         let occasion = match () {
-            () if over && shown.firing > 0 => Some(Occasion::Resolved { reason: last }),
+            () if over && (shown.firing > 0 || !incident.untold().is_empty()) => Some(Occasion::Resolved { reason: last }),
             () if over => None,
             () if shown.firing == 0 => Some(Occasion::Returned { times: incident.returned }),
             () if incident.severity() > shown.severity => Some(Occasion::Worse { severity: incident.severity() }),
-            () if firing > shown.firing => {
-                let new = incident.alerts.get(shown.alerts as usize..).unwrap_or_default();
-                let place = |alert: &Notification| Place {
-                    rule: alert.rule.clone(),
-                    group: alert.group.clone(),
-                    severity: alert.severity,
-                    firing: !alert.reason.ends(),
-                };
-                Some(Occasion::Grew { more: new.len() as u32, places: new.iter().take(NAMED_MAX.min(PLACES_MAX)).map(place).collect() })
+            () if incident.untold().iter().any(|alert| !alert.reason.ends()) => {
+                let new = || incident.untold().iter().filter(|alert| !alert.reason.ends());
+                Some(Occasion::Grew { more: new().count() as u32, places: new().take(NAMED_MAX).map(Place::of).collect() })
             }
             () if incident.remind => Some(Occasion::Reminded),
             () if explained && !shown.explained => Some(Occasion::Explained),
             () if firing < shown.firing => Some(Occasion::Eased { firing }),
-            () if refresh <= now => Some(Occasion::Updated),
+            () if refresh <= now || shown.silenced && loud => Some(Occasion::Updated),
             () => None,
         };
         let Some(occasion) = occasion else {
@@ -491,7 +509,7 @@ impl Incidents {
 /// What only grows is told after the interval.
 fn later(incident: &mut Incident, settings: &Settings, now: Timestamp) {
     if let Some(shown) = incident.shown {
-        sooner(incident, (shown.at + settings.interval).max(now + settings.wait));
+        sooner(incident, (shown.at.min(now) + settings.interval).max(now + settings.wait));
     }
 }
 
@@ -504,7 +522,32 @@ impl Incident {
     fn refresh(&self, settings: &Settings, now: Timestamp) -> Timestamp {
         let (least, most) = settings.refresh;
         let eighth = Span::from_millis(now.since(self.opened).millis() / 8);
-        self.shown.map_or(now, |shown| shown.at) + eighth.clamp(least, most)
+        self.shown.map_or(now, |shown| shown.at.min(now)) + eighth.clamp(least, most)
+    }
+
+    /// Nobody was told of it, because of a silence.
+    fn is_hidden(&self) -> bool {
+        self.shown.is_none() && self.history.iter().any(|entry| entry.untold == Some(Untold::Silenced))
+    }
+
+    /// Takes in an alert that fires. What ended in the same place is in the history, and counts no more: who comes and goes is one of them.
+    fn join(&mut self, alert: Notification) {
+        let same = |known: &Notification| known.reason.ends() && known.rule == alert.rule && known.group == alert.group;
+        if let Some(at) = self.alerts.iter().position(same) {
+            self.before = Some(self.began());
+            let firing = self.firing().count();
+            match self.shown.as_mut().filter(|shown| at < shown.alerts as usize) {
+                // Nobody was told that it ended: to people it goes on.
+                Some(shown) if shown.firing as usize > firing => {
+                    self.alerts[at] = alert;
+                    return;
+                }
+                Some(shown) => shown.alerts -= 1,
+                None => {}
+            }
+            self.alerts.remove(at);
+        }
+        self.alerts.push(alert);
     }
 }
 
@@ -523,15 +566,10 @@ fn holds(silence: &Silence, now: Timestamp) -> bool {
 /// Whether a silence is about this alert.
 fn covers(silence: &Silence, alert: &Notification) -> bool {
     let Silenced::Alerts(terms) = &silence.of else { return false };
-    let severity = |severity: Severity| match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    };
     terms.iter().all(|(key, value)| match key.as_str() {
         "rule" => alert.rule == *value,
         "environment" => alert.environment == *value,
-        "severity" => severity(alert.severity) == value,
+        "severity" => alert.severity.name() == value,
         _ => alert.group.iter().any(|(known, label)| known == key && label == value),
     })
 }

@@ -75,8 +75,8 @@ pub struct Incident {
     pub opened: Timestamp,
     /// Since when nothing fires any more.
     pub quiet: Option<Timestamp>,
-    /// The last notification of each of its alerts, in the order in which they came. As many as fire at once, which the series bound. Kept beside
-    /// the rest, because all else is small and changes often.
+    /// The last notification of the last alert of each rule and group, in the order in which they came; the series bound them. Kept beside the rest,
+    /// because all else is small and changes often.
     #[serde(skip)]
     pub alerts: Vec<Notification>,
     pub acknowledged: Option<Acknowledged>,
@@ -96,6 +96,9 @@ pub struct Incident {
     pub(crate) asked: Option<Timestamp>,
     /// An alert asked to be told again.
     pub(crate) remind: bool,
+    /// When the first of the alerts began in whose place another fired later, by the calls' time.
+    #[serde(default)]
+    pub(crate) before: Option<Timestamp>,
 }
 
 /// Entries that an incident keeps: a day of one that changes every quarter of an hour.
@@ -198,7 +201,7 @@ pub enum Untold {
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Occasion {
     Opened,
-    /// More of it fires: how many more, and the first of them.
+    /// Others of it fire: how many of which nobody was told, and the first of them.
     Grew {
         more: u32,
         places: Vec<Place>,
@@ -315,6 +318,11 @@ impl Incident {
         self.alerts.iter().filter(|alert| !alert.reason.ends())
     }
 
+    /// Those of which people were not told yet.
+    fn untold(&self) -> &[Notification] {
+        self.alerts.get(self.shown.map_or(0, |shown| shown.alerts as usize)..).unwrap_or_default()
+    }
+
     fn severity(&self) -> Severity {
         let most = |severities: &mut dyn Iterator<Item = Severity>| severities.max();
         most(&mut self.firing().map(|alert| alert.severity)).or(most(&mut self.alerts.iter().map(|alert| alert.severity))).unwrap_or_default()
@@ -322,7 +330,7 @@ impl Incident {
 
     /// When it began, by the calls' time.
     pub fn began(&self) -> Timestamp {
-        self.alerts.iter().map(kin::onset).min().unwrap_or(self.opened)
+        self.alerts.iter().map(kin::onset).chain(self.before).min().unwrap_or(self.opened)
     }
 
     fn lead(&self) -> Option<&Notification> {
@@ -340,13 +348,7 @@ impl Incident {
     /// As people see it at `now`, with what silences it; `None` of one without alerts.
     pub fn seen(&self, silenced: Option<Silence>) -> Option<Seen> {
         let lead = self.lead()?.clone();
-        let place = |alert: &Notification| Place {
-            rule: alert.rule.clone(),
-            group: alert.group.clone(),
-            severity: alert.severity,
-            firing: !alert.reason.ends(),
-        };
-        let mut places: Vec<Place> = self.alerts.iter().map(place).collect();
+        let mut places: Vec<Place> = self.alerts.iter().map(Place::of).collect();
         places.sort_by_key(|place| (!place.firing, std::cmp::Reverse(place.severity)));
         places.truncate(PLACES_MAX);
         let mut rules: Vec<String> = Vec::new();
@@ -374,6 +376,12 @@ impl Incident {
             findings: self.findings.clone(),
             history: self.history.clone(),
         })
+    }
+}
+
+impl Place {
+    fn of(alert: &Notification) -> Self {
+        Self { rule: alert.rule.clone(), group: alert.group.clone(), severity: alert.severity, firing: !alert.reason.ends() }
     }
 }
 
