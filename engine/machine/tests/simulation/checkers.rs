@@ -60,7 +60,7 @@ pub fn check(world: &World, plan: &Plan, machine: &Machine, disk: &Disk) -> Resu
     Ok(Seen {
         calls: ledger.counted,
         fired: disk.outbox.values().filter(|told| told.reason == Reason::Fired).count() as u64,
-        ended: disk.outbox.values().filter(|told| told.reason != Reason::Fired).count() as u64,
+        ended: disk.outbox.values().filter(|told| told.reason.ends()).count() as u64,
         late: ledger.late,
         future: ledger.future,
         missed: ledger.missed,
@@ -184,7 +184,7 @@ fn counts(truth: &Counts, counted: &Counts, overflowed: u64) -> Result<(), Strin
     Ok(())
 }
 
-/// Each alert fires once, ends at most once and only after it fired, and one group of a rule has one alert at a time; what has not ended is firing.
+/// Each alert fires once, is told again only when it is more severe than anybody was told, ends at most once and only after it fired, and one group of a rule has one alert at a time; what has not ended is firing.
 fn edges(machine: &Machine, disk: &Disk) -> Result<(), String> {
     let mut alerts: BTreeMap<&str, Vec<&Notification>> = BTreeMap::new();
     for id in &disk.told {
@@ -195,12 +195,15 @@ fn edges(machine: &Machine, disk: &Disk) -> Result<(), String> {
         machine.alerts().filter(|view| view.alert.state != State::Pending).map(|view| (view.alert.id.as_str(), view)).collect();
     let mut lives: BTreeMap<_, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
     for (id, told) in &alerts {
-        let reasons: Vec<_> = told.iter().map(|told| told.reason).collect();
-        let ended = match reasons[..] {
-            [Reason::Fired] => None,
-            [Reason::Fired, Reason::Resolved | Reason::WentQuiet] => Some(told[1].at),
-            _ => return Err(format!("alert {id} was told as {reasons:?}")),
+        let reasons: Vec<_> = told.iter().map(|told| (told.reason, told.severity)).collect();
+        let (firing_so_long, ended) = match told.last().filter(|last| matches!(last.reason, Reason::Resolved | Reason::WentQuiet)) {
+            Some(last) => (&told[..told.len() - 1], Some(last.at)),
+            None => (&told[..], None),
         };
+        let rises = firing_so_long.windows(2).all(|two| two[1].reason == Reason::Repeated && two[0].severity < two[1].severity);
+        if firing_so_long.first().is_none_or(|first| first.reason != Reason::Fired) || !rises {
+            return Err(format!("alert {id} was told as {reasons:?}"));
+        }
         if ended.is_none() != firing.contains_key(id) {
             return Err(format!("alert {id} ended: {ended:?}, firing: {}", firing.contains_key(id)));
         }

@@ -235,7 +235,7 @@ fn proposal(body: &mut String, seen: &Seen, told: &Notification, action: &Action
 fn ended_by(silence: &Silence) -> &'static str {
     match silence.of {
         Silenced::Incident(_) => "Unsilence",
-        Silenced::Alerts(_) => "End the silence, also for its other alerts:",
+        Silenced::Alerts(_) => "End the silence, also for its other alerts",
     }
 }
 

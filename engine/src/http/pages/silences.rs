@@ -42,6 +42,6 @@ pub(super) fn end_form(caller: &Caller, silence: &Silence, incident: Option<&str
     }
     let path: String = url::form_urlencoded::byte_serialize(silence.id.as_bytes()).collect();
     let back = incident.map_or_else(String::new, |id| format!("<input type=hidden name=incident value='{}'>", escaped(id)));
-    let hidden = format!("<span class=hidden> the silence of {}</span>", escaped(&about(&silence.of)));
+    let hidden = format!("<span class=hidden>: the silence of {}</span>", escaped(&about(&silence.of)));
     format!("<form method=post action='/silences/{path}/end'>{}{back}<button>{label}{hidden}</button></form>", token(caller))
 }
