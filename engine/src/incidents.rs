@@ -47,11 +47,13 @@ pub enum Answer {
     Over(Box<Seen>),
     /// It was so already.
     Already(Box<Seen>),
+    /// As many silences of alerts hold as are kept; this one is not.
+    Full,
 }
 
 enum Wish {
     Do { name: String, happening: Doing, reply: oneshot::Sender<Answer> },
-    SilenceAlerts { silence: Silence, reply: oneshot::Sender<Silence> },
+    SilenceAlerts { silence: Silence, reply: oneshot::Sender<Result<Silence, Answer>> },
     Read(Box<dyn FnOnce(&Core) + Send>),
 }
 
@@ -77,7 +79,7 @@ impl Incidents {
         self.wish(name, Doing::Acknowledge { by: by.to_owned() }).await
     }
 
-    /// Nobody wants to hear of it until then. `Err` in the answer: there is no such incident, or it is over.
+    /// Nobody wants to hear of it until then. `Err` in the answer: there is no such incident, it is over, or too much is silenced.
     pub async fn silence(&self, of: Silenced, until: Option<Timestamp>, by: &str) -> Result<Result<Silence, Answer>, Fault> {
         let by = by.to_owned();
         match of {
@@ -93,7 +95,7 @@ impl Incidents {
                 let silence = Silence { id: format!("s{:x}", model::plan::fingerprint(&[&format!("{of:?}"), &at.to_string()])), of, by, at, until };
                 let (reply, answer) = oneshot::channel();
                 self.wishes.send(Wish::SilenceAlerts { silence, reply }).await.map_err(|_| gone())?;
-                Ok(Ok(answer.await.map_err(|_| gone())?))
+                answer.await.map_err(|_| gone())
             }
         }
     }
@@ -241,8 +243,9 @@ impl Keeper {
             Wish::Read(look) => look(&self.core),
             Wish::SilenceAlerts { silence, reply } => {
                 self.happen([Happening::Silenced { silence: silence.clone() }], Vec::new()).await?;
+                let kept = self.core.kept_silences().iter().any(|known| known.id == silence.id);
                 // Whoever asked may have gone; it is done all the same.
-                let _ = reply.send(silence);
+                let _ = reply.send(if kept { Ok(silence) } else { Err(Answer::Full) });
             }
             Wish::Do { name, happening, reply } => {
                 let answer = self.do_it(&name, happening).await?;

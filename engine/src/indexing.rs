@@ -16,7 +16,7 @@ use crate::inspect::Inspector;
 use crate::source::local::Ring;
 use crate::source::{BATCH_MAX, Envelope, nats};
 use async_nats::jetstream::stream::Stream;
-use index::{Damage, Heavy, IndexError, Reader, Row, Text, Writer};
+use index::{Damage, Heavy, IndexError, Key, Reader, Row, SumsError, Text, Writer};
 use model::{Span, Timestamp};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,12 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 const HEAVY: usize = 256;
 /// How far back that is known: of two days.
 const SPENDERS: Span = Span::from_secs(2 * 86_400);
+/// What tables of costs of all calls are made by before anybody asks: the keys that their page offers, but for sessions, of which there are too many.
+const SUMMED_AHEAD: [Text; 6] = [Text::User, Text::Service, Text::Model, Text::Environment, Text::Stage, Text::PromptVersion];
+/// The share of its time that this takes while counting is not behind, one part in so many: a day of ten million calls is summed within half a minute.
+const SUM_SHARE: u32 = 4;
+/// How often it is looked whether there is a file that was not summed.
+const SUM_EVERY: Duration = Duration::from_secs(1);
 /// Damaged files that are discarded in one start. Each is a file less, so this is reached only where discarding does not help.
 const REPAIRS_MAX: usize = 64;
 
@@ -161,6 +167,8 @@ pub struct Indexer {
     committed: Instant,
     dirty: bool,
     retained: Option<Instant>,
+    /// When the next file is summed.
+    sum: Instant,
     said: Instant,
     stopping: bool,
 }
@@ -236,6 +244,7 @@ pub fn indexer(
         committed: Instant::now(),
         dirty: false,
         retained: None,
+        sum: Instant::now(),
         said: Instant::now(),
         stopping: false,
     };
@@ -270,7 +279,8 @@ impl Indexer {
             } else if self.stopping {
                 break;
             } else {
-                match runtime.block_on(async { tokio::time::timeout(COMMIT_EVERY, self.brought.recv()).await }) {
+                let idle = COMMIT_EVERY.min(self.sum.saturating_duration_since(Instant::now()));
+                match runtime.block_on(async { tokio::time::timeout(idle, self.brought.recv()).await }) {
                     Ok(Some(brought)) => self.ahead.push_back(brought),
                     Ok(None) => self.stopping = true,
                     Err(_) => {}
@@ -355,6 +365,9 @@ impl Indexer {
         if let Some(damage) = self.indexed.damage() {
             self.reopen(&damage);
         }
+        if self.sum <= Instant::now() {
+            self.sum_ahead();
+        }
         if self.retained.is_none_or(|at| at.elapsed() >= RETAIN_EVERY)
             && let Some(writer) = &mut self.writer
         {
@@ -374,6 +387,32 @@ impl Indexer {
                 Err(error) => self.indexed.refuse(&error),
             }
         }
+    }
+
+    /// Sums one file, so that whoever asks what calls cost need not wait for all of them to be read. None while counting is behind.
+    fn sum_ahead(&mut self) {
+        if self.pulse.pending.load(Ordering::Relaxed) > BEHIND {
+            self.sum = Instant::now() + SUM_EVERY;
+            return;
+        }
+        let (began, reader) = (Instant::now(), self.indexed.reader());
+        let one = SUMMED_AHEAD.into_iter().find_map(|text| match reader.sum_ahead(&[Key::Text(text)]) {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        });
+        let rest = match one {
+            Some(Ok(())) => began.elapsed() * (SUM_SHARE - 1),
+            None => SUM_EVERY,
+            Some(Err(error)) => {
+                match error {
+                    SumsError::Index(IndexError::Damaged(damage)) => self.indexed.repair(damage),
+                    error => warn!(problem = %error, "what calls cost is summed when it is asked for"),
+                }
+                RETAIN_EVERY
+            }
+        };
+        self.sum = Instant::now() + rest;
     }
 
     /// Discards what is damaged, and goes on before it.

@@ -11,19 +11,19 @@
 use crate::backtest::calls::Past;
 use crate::config::Config;
 use crate::error::Fault;
+use crate::inspect::Inspector;
 use crate::outbox::now;
+use crate::prices::Prices;
 use crate::source::{Envelope, nats};
-use crate::start::load_evaluators;
+use crate::start::{load_evaluators, load_rules, plan};
 use async_nats::jetstream::{self, context::PublishAckFuture};
-use evaluators::Evaluators;
 use index::{Query, Row};
 use model::fold::event_time;
+use model::nearest::nearest;
 use model::plan::TICK;
-use model::signal::signals;
 use model::wire::retold::{Retelling, moved_by, retell};
-use model::{CallLog, Span, Timestamp};
+use model::{Signal, Span, Timestamp};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -108,40 +108,59 @@ pub struct Republishing {
 #[derive(Debug)]
 struct Choosing {
     environment: String,
-    query: Option<Query>,
-    evaluators: Evaluators,
+    /// What is asked, and what makes rows of calls as the engine's index has them.
+    asked: Option<(Query, Inspector)>,
 }
 
 impl Choosing {
     fn new(config: &Config, wanted: &Wanted) -> Result<Self, Fault> {
-        let query = wanted.matching.as_deref().map(|text| Query::parse(text, now())).transpose();
-        let query = query.map_err(|error| {
+        let environment = wanted.from.clone();
+        let Some(text) = wanted.matching.as_deref() else { return Ok(Self { environment, asked: None }) };
+        let query = Query::parse(text, now()).map_err(|error| {
             let at = format!("--match:{}: {}", error.at + 1, error.message);
             error.hint.map_or_else(|| Fault::plain(&at), |hint| Fault::new(&at, hint))
         })?;
-        if let Some(query) = &query {
-            let mut asked = None;
-            let _ = query.clone().with_verdicts(|evaluator, _| {
-                asked.get_or_insert_with(|| evaluator.to_owned());
-                Vec::new()
-            });
-            if let Some(evaluator) = asked {
-                let hint = "name the calls by what they say themselves, such as stage:extraction or signal:invalid_json";
-                return Err(Fault::new(format!("--match: what `{evaluator}` said is not in the stream"), hint));
-            }
+        let mut judge = None;
+        let _ = query.clone().with_verdicts(|evaluator, _| {
+            judge.get_or_insert_with(|| evaluator.to_owned());
+            Vec::new()
+        });
+        if let Some(judge) = judge {
+            let hint = "name the calls by what they say themselves, such as stage:extraction or signal:invalid_json";
+            return Err(Fault::new(format!("--match: what `{judge}` said is not in the stream"), hint));
         }
-        Ok(Self { environment: wanted.from.clone(), query, evaluators: load_evaluators(config)? })
+        let loaded = load_rules(config)?;
+        if let Some((at, name)) = query.further_signals().find(|(_, name)| !loaded.rules.signals().contains(name)) {
+            return Err(no_signal(at, name, &loaded));
+        }
+        let plan = plan(config, &loaded.rules)?;
+        let inspector = Inspector::new(plan, loaded.rules, load_evaluators(config)?).priced_by(Prices::new(&config.prices));
+        Ok(Self { environment, asked: Some((query, inspector)) })
     }
 
-    /// The row of a call, if it is asked for by a query at all.
-    fn matches(&self, call: &mut CallLog<'_>, envelope: &Envelope, seen: impl FnOnce(&Row)) -> bool {
-        let Some(query) = &self.query else { return true };
-        let mut findings = self.evaluators.find(call);
-        call.violation = findings.violation.take().map(Cow::Owned);
-        let row = Row::of(call, &signals(call, &findings), &[], envelope.sequence, event_time(call, envelope.stamp));
-        seen(&row);
-        query.matches(&row)
+    /// A batch as rows, as far as a query asks for them; malformed logs have none.
+    fn rows(&self, envelopes: &[Envelope]) -> Vec<Row> {
+        self.asked.as_ref().map_or_else(Vec::new, |(_, inspector)| inspector.rows(envelopes))
     }
+
+    /// Whether the call at `sequence` is one of those asked for; `rows` are its batch's.
+    fn matches(&self, rows: &[Row], sequence: u64) -> bool {
+        let Some((query, _)) = &self.asked else { return true };
+        rows.binary_search_by_key(&sequence, |row| row.sequence).is_ok_and(|at| query.matches(&rows[at]))
+    }
+}
+
+/// A query by a signal that nothing gives would match nothing, or with a `-` everything.
+fn no_signal(at: usize, name: &str, loaded: &rules::Loaded) -> Fault {
+    let what = format!("--match:{}: no rule of this configuration watches a signal `{name}`", at + 1);
+    let known: Vec<&str> = Signal::ALL.iter().map(|signal| signal.name()).chain(loaded.rules.signals()).collect();
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("name one of {}; or give the configuration whose rules have it, with --config", known.join(", ")),
+    };
+    let broken = loaded.problems.len();
+    let left_out = if broken > 0 { "; rules with mistakes are left out: `streamgauge check` names them" } else { "" };
+    Fault::new(what, format!("{hint}{left_out}"))
 }
 
 impl Republishing {
@@ -165,9 +184,10 @@ impl Republishing {
         let mut past = Past::find(config, wanted.since, wanted.until).await?.past;
         let mut found = Found::default();
         while let Some(envelopes) = past.next().await? {
-            envelopes.iter().for_each(|envelope| found.look(&choosing, envelope));
+            let rows = choosing.rows(&envelopes);
+            envelopes.iter().for_each(|envelope| found.look(&choosing, &rows, envelope));
         }
-        let unknown = choosing.query.as_ref().and_then(|query| query.unknown_properties(&found.names).into_iter().next());
+        let unknown = choosing.asked.as_ref().and_then(|(query, _)| query.unknown_properties(&found.names).into_iter().next());
         let unknown = unknown.map(|unknown| {
             let what = format!("--match:{}: no call of {} has `{}`", unknown.at + 1, wanted.from, unknown.name);
             Fault::new(
@@ -235,9 +255,10 @@ impl Republishing {
         let mut in_flight: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT_MAX);
         let mut clock = self.first;
         while let Some(envelopes) = self.past.next().await? {
+            let rows = self.choosing.rows(&envelopes);
             for envelope in envelopes {
-                let Ok(mut call) = model::parse(&envelope.payload) else { continue };
-                if call.environment != self.wanted.from || !self.choosing.matches(&mut call, &envelope, |_| {}) {
+                let Ok(call) = model::parse(&envelope.payload) else { continue };
+                if call.environment != self.wanted.from || !self.choosing.matches(&rows, envelope.sequence) {
                     continue;
                 }
                 // What was pulled back to the server's stamp stays where it counted.
@@ -288,8 +309,8 @@ impl Republishing {
 }
 
 impl Found {
-    fn look(&mut self, choosing: &Choosing, envelope: &Envelope) {
-        let Ok(mut call) = model::parse(&envelope.payload) else {
+    fn look(&mut self, choosing: &Choosing, rows: &[Row], envelope: &Envelope) {
+        let Ok(call) = model::parse(&envelope.payload) else {
             self.malformed += 1;
             return;
         };
@@ -297,15 +318,14 @@ impl Found {
             return;
         }
         let time = event_time(&call, envelope.stamp);
-        let names = &mut self.names;
-        let seen = |row: &Row| {
-            for (name, _) in row.properties() {
-                if names.len() < NAMES_MAX && !names.contains(name) {
-                    names.insert(name.to_owned());
+        if let Ok(at) = rows.binary_search_by_key(&envelope.sequence, |row| row.sequence) {
+            for (name, _) in rows[at].properties() {
+                if self.names.len() < NAMES_MAX && !self.names.contains(name) {
+                    self.names.insert(name.to_owned());
                 }
             }
-        };
-        if !choosing.matches(&mut call, envelope, seen) {
+        }
+        if !choosing.matches(rows, envelope.sequence) {
             self.unmatched += 1;
             return;
         }

@@ -185,6 +185,14 @@ impl RuleSet {
         })
     }
 
+    /// The names that [`RuleSet::holding`] can give: those that are not watched hold of no call.
+    pub fn signals(&self) -> BTreeSet<&str> {
+        let per_call = || self.0.rules.iter().filter_map(|rule| rule.per_call.as_ref());
+        let own = per_call().filter_map(|per_call| per_call.signals.as_deref()).flatten();
+        let verdicts = per_call().flat_map(|per_call| &per_call.verdicts).map(|at| &self.0.evaluators[*at].name);
+        own.chain(verdicts).map(String::as_str).collect()
+    }
+
     /// Whether `view` fires the rule at `rule` in the order of [`RuleSet::specs`]. A function of the view alone.
     pub fn check(&self, rule: usize, view: &GroupView) -> Checked {
         let Some(rule) = self.0.rules.get(rule) else {

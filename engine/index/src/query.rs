@@ -125,6 +125,14 @@ impl Query {
         unknown.map(|(at, name)| UnknownProperty { at, name: name.to_owned(), meant: meant(name) }).collect()
     }
 
+    /// The signals that it names and that are not built in, each with where its term begins: bytes from the start.
+    pub fn further_signals(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.terms.iter().flat_map(|term| {
+            let names = if let Test::Signal(any) = &term.test { any.as_slice() } else { &[] };
+            names.iter().filter(|name| Signal::parse(name).is_none()).map(|name| (term.at, name.as_str()))
+        })
+    }
+
     /// Whether it matches the same calls tomorrow: neither times nor verdicts, which come later, are asked for.
     pub(crate) fn lasts(&self) -> bool {
         !self.terms.iter().any(|term| matches!(term.test, Test::Time(_) | Test::Verdict(_)))

@@ -3,7 +3,7 @@
 mod calls;
 
 use calls::{SMALL, log, random_calls, row};
-use index::{IndexError, Opened, Order, Query, Reader, Row, Sizes, Times, Writer, discard};
+use index::{IndexError, Key, Opened, Order, Query, Reader, Row, Sizes, Times, Writer, discard};
 use model::Timestamp;
 use model::time::Span;
 use std::io::{BufRead, BufReader};
@@ -129,6 +129,37 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files.retain(|path| path.extension().is_some());
     files.sort();
     files
+}
+
+#[test]
+fn what_was_summed_ahead_is_answered_without_reading_a_file() {
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut writer, _) = Writer::open_sized(folder.path(), SMALL).expect("it opens");
+    index_until(&mut writer, 700, &mut rng, &mut |_| {});
+    let (reader, user, stage) = (writer.reader(), [Key::parse("user_id").expect("a key")], [Key::parse("stage").expect("a key")]);
+    let totals = |by: &[Key]| reader.totals(&Query::default(), Times::ALL, by, 100).expect("nothing is damaged");
+    let summed = || std::iter::from_fn(|| reader.sum_ahead(&user).expect("nothing is damaged").then_some(())).count();
+    let sealed = summed();
+    assert!(sealed >= 4, "{sealed} files");
+    assert_eq!(summed(), 0, "each file once");
+
+    let mut asked = reader.sums(&Query::default(), Times::ALL, &user, 100).expect("nothing is damaged");
+    (asked.runs, asked.users) = (None, None);
+    asked.groups.iter_mut().for_each(|sum| (sum.runs, sum.users) = (None, None));
+    let aside = tempfile::tempdir().expect("a folder");
+    copy(folder.path(), aside.path());
+    files(folder.path()).iter().for_each(|file| std::fs::remove_file(file).expect("it goes"));
+    assert_eq!(totals(&user), asked, "the first question");
+    reader.totals(&Query::default(), Times::ALL, &stage, 100).expect_err("what nobody summed ahead is read");
+    copy(aside.path(), folder.path());
+
+    // A file that is sealed later is one more; of files that went by age or size nothing is left to do.
+    index_until(&mut writer, 850, &mut rng, &mut |_| {});
+    assert!((1..=2).contains(&summed()));
+    writer.retain(Timestamp::EPOCH, 0).expect("files go");
+    assert_eq!(summed(), 0);
+    assert_eq!(totals(&user).total.calls, reader.calls());
 }
 
 fn copy(from: &Path, to: &Path) {

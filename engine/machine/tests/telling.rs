@@ -3,7 +3,7 @@
 use model::plan::Severity;
 use model::{Span, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
-use streamgauge_machine::incident::{Consequence, Findings, Happening, Incidents, Occasion, Settings, Silence, Silenced, Telling, Untold};
+use streamgauge_machine::incident::{Consequence, Ends, Findings, Happening, Incidents, Occasion, Settings, Silence, Silenced, Telling, Untold};
 use streamgauge_machine::{Notification, Reason};
 
 fn at(secs: u64) -> Timestamp {
@@ -177,6 +177,26 @@ fn a_silence_keeps_people_in_peace_and_nothing_is_lost_by_it() {
     stage.ends("b", 1020);
     stage.pass(1020, 1030);
     assert!(matches!(stage.told.last().map(|telling| (&telling.occasion, telling.aloud)), Some((Occasion::Resolved { .. }, true))));
+}
+
+#[test]
+fn how_an_incident_ended_is_said_only_where_all_of_it_ended_so() {
+    let mut stage = Stage::default();
+    stage.fires("a", "errors", &OPENAI, 0);
+    stage.fires("b", "errors", &OPENAI, 1);
+    stage.pass(1, 30);
+    let known = stage.incidents.with_alert("a").and_then(|incident| incident.alerts.first()).cloned().expect("it fired");
+    stage.happen(Happening::Alert(Box::new(known.ended(Reason::Adopted, at(40)))), 40);
+    let seen = |stage: &Stage| stage.incidents.with_alert("a").and_then(|incident| incident.seen(None)).expect("it is known");
+    assert_eq!((seen(&stage).end(), seen(&stage).ends), (None, vec![Ends { reason: Reason::Adopted, alerts: 1 }]), "one alert fires still");
+    stage.ends("b", 50);
+    let ends = [Reason::Adopted, Reason::Resolved].map(|reason| Ends { reason, alerts: 1 });
+    assert_eq!((seen(&stage).end(), seen(&stage).ends), (None, ends.to_vec()));
+
+    let mut alone = Stage::default();
+    alone.fires("a", "errors", &OPENAI, 0);
+    alone.ends("a", 40);
+    assert_eq!(seen(&alone).end(), Some(Reason::Resolved));
 }
 
 #[test]

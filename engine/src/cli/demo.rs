@@ -11,7 +11,7 @@ use crate::source::local::{self, Publisher};
 use crate::start::{Feed, Options, Running, start};
 use async_nats::jetstream;
 use bytes::Bytes;
-use fixtures::{Effect, Incident, Rates, Scope, Traffic};
+use fixtures::{Calls, Effect, Incident, Rates, Scope, Traffic};
 use fixtures_slack::Workspace;
 use indicatif::{ProgressBar, ProgressStyle};
 use machine::Reason;
@@ -103,14 +103,17 @@ pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Faul
     let running = start(&config, feed, Options { terminal: true, ..Options::default() }).await?;
     say(format!("  page     http://{}", running.address));
     say(format!("  slack    {}  the channel as people see it; its buttons and commands work", slack.page_url()));
+    let traffic = traffic(args.seed, crate::outbox::now().millis());
+    let mut day = traffic.calls();
     let seen = tokio::select! {
-        seen = story(&args, &running, &slack, &mut out) => seen?,
+        seen = story(traffic.start_ms, &mut day, &running, &slack, &mut out) => seen?,
         () = asked_to_stop() => return running.until(async {}).await.map(|()| Outcome::Unwell),
     };
     if !args.once && seen {
         say("  Traffic goes on in real time; look around on both pages, and stop with Ctrl-C.");
         tokio::select! {
-            () = go_on(&args, &mut out) => {}
+            // Ctrl-C reaches the demo's nats-server as well: what that takes no more is no failure.
+            _ = go_on(&mut day, &mut out) => {}
             () = asked_to_stop() => {}
         }
     }
@@ -119,20 +122,19 @@ pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Faul
 }
 
 /// Publishes the day, fast, and the incident, slowly enough to watch; true when its alert and its end were seen.
-async fn story(args: &Demo, running: &Running, slack: &Workspace, out: &mut Out) -> Result<bool, Fault> {
+async fn story(start_ms: i64, day: &mut Calls, running: &Running, slack: &Workspace, out: &mut Out) -> Result<bool, Fault> {
     let began = Instant::now();
-    let now = crate::outbox::now().millis();
-    let traffic = traffic(args.seed, now);
+    let now = start_ms + DAY_MS;
     let (breaks, fixed) = (now - BREAKS_BEFORE_MS, now - FIXED_BEFORE_MS);
     let slow_from = breaks - 2 * MINUTE_MS;
-    let bar = history_bar((slow_from - traffic.start_ms) / MINUTE_MS);
+    let bar = history_bar((slow_from - start_ms) / MINUTE_MS);
     let (mut calls, mut told_break, mut told_fix, mut told_history) = (0u64, false, false, false);
     let mut pace: Option<Instant> = None;
-    for call in traffic.calls() {
+    for call in day {
         let at = call.time_ms;
         if at < slow_from {
             if calls % 4096 == 0 {
-                bar.set_position(((at - traffic.start_ms) / MINUTE_MS) as u64);
+                bar.set_position(((at - start_ms) / MINUTE_MS) as u64);
             }
         } else {
             if !told_history {
@@ -189,17 +191,17 @@ async fn story(args: &Demo, running: &Running, slack: &Workspace, out: &mut Out)
     Ok(false)
 }
 
-/// Healthy traffic in real time.
-async fn go_on(args: &Demo, out: &mut Out) {
-    let now = crate::outbox::now().millis();
-    let traffic = Traffic { incidents: Vec::new(), start_ms: now, ..traffic(args.seed + 1, now) };
-    for call in traffic.calls() {
+/// The rest of the day: what is past at once, so that the demo leaves no gap that rules would tell of, and then in real time.
+async fn go_on(day: &mut Calls, out: &mut Out) -> Result<(), Fault> {
+    for call in day {
         let ahead = call.time_ms - crate::outbox::now().millis();
-        tokio::time::sleep(Duration::from_millis(ahead.max(0) as u64)).await;
-        if out.publish(call.time_ms, call.json).await.is_err() {
-            return;
+        if ahead > 0 {
+            out.flush().await?;
+            tokio::time::sleep(Duration::from_millis(ahead as u64)).await;
         }
+        out.publish(call.time_ms, call.json).await?;
     }
+    Ok(())
 }
 
 fn traffic(seed: u64, now_ms: i64) -> Traffic {

@@ -30,7 +30,8 @@ pub(super) struct Replay {
     /// end at the moment at which publishing ends (`max`: at most an hour before).
     #[arg(long, default_value = "max", value_parser = speed)]
     speed: Speed,
-    /// Only calls that match a query, such as "stage:extraction latency>2s" (engine/index/QUERY.md). Signals are the built-in ones.
+    /// Only calls that match a query, such as "stage:extraction latency>2s" (engine/index/QUERY.md). Signals are the built-in ones and
+    /// those that rules of this configuration watch.
     #[arg(long = "match", value_name = "QUERY", allow_hyphen_values = true)]
     matching: Option<String>,
     /// The summary as JSON.

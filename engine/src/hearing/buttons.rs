@@ -121,6 +121,9 @@ impl Hearing {
             incidents::Answer::Already(seen) => Err(Answer::person(already(&seen))),
             incidents::Answer::Over(seen) => Err(Answer::person(words::over(&seen, &self.0.public_url))),
             incidents::Answer::Unknown | incidents::Answer::Lifted => Err(Answer::person(words::unknown(name))),
+            incidents::Answer::Full => Err(Answer::person(
+                "As many silences hold as are kept; nothing was silenced. `/streamgauge list` names them: end those that nobody needs.",
+            )),
         }
     }
 
@@ -169,6 +172,7 @@ fn outcome(answer: &incidents::Answer) -> String {
         incidents::Answer::Already(_) => "refused: it was so already",
         incidents::Answer::Over(_) => "refused: it is over",
         incidents::Answer::Unknown => "refused: there is none of this name",
+        incidents::Answer::Full => "refused: as many silences hold as are kept",
     }
     .to_owned()
 }

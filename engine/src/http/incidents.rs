@@ -162,7 +162,7 @@ pub(super) async fn acknowledge(app: &App, caller: &Caller, name: &str) -> Resul
             Answer::Done(seen) => Ok((seen, false)),
             Answer::Already(seen) => Ok((seen, true)),
             Answer::Over(seen) => Err(over(&seen, "acknowledge")),
-            Answer::Unknown | Answer::Lifted => Err(gone(app, name, "acknowledge").await?),
+            Answer::Unknown | Answer::Lifted | Answer::Full => Err(gone(app, name, "acknowledge").await?),
         }
     };
     audit::noted(app, caller, "ack", name, act, |(seen, already)| {

@@ -142,22 +142,27 @@ async fn known(app: &App, terms: &BTreeMap<String, String>) -> Result<(), Proble
 pub(super) async fn make(app: &App, caller: &Caller, of: Silenced, until: Option<Timestamp>) -> Result<Silence, Problem> {
     let subject = about(&of);
     let act = async {
-        let silence = match app.incidents.silence(of.clone(), until, &caller.name).await? {
-            Ok(silence) => silence,
-            Err(Answer::Over(seen) | Answer::Done(seen) | Answer::Already(seen)) => return Err(over(&seen, "silence")),
-            Err(Answer::Unknown | Answer::Lifted) => return Err(gone(app, &subject, "silence").await?),
-        };
-        let holds = app.incidents.silences().await?.iter().any(|known| known.id == silence.id);
-        holds.then_some(silence).ok_or_else(|| {
-            let hint = "GET /api/v1/silences lists them; end those that nobody needs";
-            Problem::new(StatusCode::CONFLICT, "there are as many silences as are kept", hint)
-        })
+        match app.incidents.silence(of.clone(), until, &caller.name).await? {
+            Ok(silence) => Ok(silence),
+            Err(Answer::Over(seen) | Answer::Done(seen) | Answer::Already(seen)) => Err(over(&seen, "silence")),
+            Err(Answer::Unknown | Answer::Lifted) => Err(gone(app, &subject, "silence").await?),
+            Err(Answer::Full) => Err(full()),
+        }
     };
     audit::noted(app, caller, "silence", &subject, act, |silence| match silence.until {
         Some(until) => format!("silenced until {until}"),
         None => "silenced until it is resolved".to_owned(),
     })
     .await
+}
+
+/// One more would be forgotten at once.
+pub(super) fn full() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "as many silences hold as are kept, and nothing was silenced",
+        "GET /api/v1/silences lists them; end those that nobody needs",
+    )
 }
 
 /// `i12ab…`, or `rule=fallback-rate stage=extraction`.
@@ -204,7 +209,7 @@ pub(super) async fn lift(app: &App, caller: &Caller, id: &str) -> Result<Silence
             Answer::Done(_) | Answer::Lifted => Ok(silence),
             Answer::Over(seen) => Err(over(&seen, "end")),
             // Somebody else was faster.
-            Answer::Already(_) | Answer::Unknown => Err(no_such()),
+            Answer::Already(_) | Answer::Unknown | Answer::Full => Err(no_such()),
         }
     };
     audit::noted(app, caller, "unsilence", id, act, |silence| format!("the silence of {} is ended", about(&silence.of))).await

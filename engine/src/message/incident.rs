@@ -8,7 +8,7 @@ use super::address;
 use super::sparkline::sparkline;
 use super::words::{Words, cut, name, sentence};
 use crate::standing;
-use machine::incident::{Curve, Findings, Place, Seen};
+use machine::incident::{Curve, Ends, Findings, Place, Seen};
 use machine::{Hit, Observed, Reason};
 use model::plan::{Action, Range, Severity};
 use model::{Span, Timestamp, Unit, show};
@@ -140,7 +140,7 @@ pub fn incident(seen: &Seen, public_url: &str, possible_repeat: bool) -> Inciden
                 machine::incident::Silenced::Alerts(_) => Silencing { id: silence.id.clone(), covers_more: true },
             }),
         },
-        false => State::Over { resolved: seen.lead.reason == Reason::Resolved },
+        false => State::Over { resolved: seen.end() == Some(Reason::Resolved) },
     };
     let offer = |(number, action): (usize, &Action)| Offer { alert_id: seen.lead.alert_id.clone(), number, action: action.clone() };
     IncidentMessage {
@@ -171,16 +171,18 @@ fn latest(seen: &Seen) -> Timestamp {
 fn headline(seen: &Seen) -> String {
     let severity = seen.severity.name().to_uppercase();
     let lasted = seen.lasted().map(standing::about).unwrap_or_default();
-    let state = match (seen.firing, seen.lead.reason) {
+    let state = match (seen.firing, seen.end()) {
         (true, _) => match (&seen.silenced, &seen.acknowledged) {
             (Some(_), _) => format!("{severity}, silenced"),
             (None, Some(by)) => format!("{severity}, acknowledged by {}", name(&by.by, 30)),
             (None, None) => severity,
         },
-        (false, Reason::WentQuiet) => "NO DATA".to_owned(),
-        (false, Reason::RuleChanged) => "RULE CHANGED".to_owned(),
-        (false, Reason::Adopted) => "ADOPTED".to_owned(),
-        (false, _) => format!("RESOLVED after {lasted}"),
+        (false, Some(Reason::WentQuiet)) => "NO DATA".to_owned(),
+        (false, Some(Reason::RuleChanged)) => "RULE CHANGED".to_owned(),
+        (false, Some(Reason::Adopted)) => "ADOPTED".to_owned(),
+        (false, Some(_)) => format!("RESOLVED after {lasted}"),
+        // Nothing shorter is true of all of it.
+        (false, None) => format!("ENDED after {lasted}"),
     };
     format!("{state}: {}", what_and_where(seen))
 }
@@ -247,15 +249,30 @@ fn summary(seen: &Seen) -> Words {
         _ if own.is_empty() => own,
         _ => format!("{}: {own}", name(&seen.lead.rule, NAME_MAX)),
     };
-    let end = match (seen.firing, seen.lead.reason) {
+    let end = match (seen.firing, seen.end()) {
         (true, _) => return own.into(),
-        (false, Reason::WentQuiet) => "No calls for a day: nothing can be said about it any more.",
-        (false, Reason::RuleChanged) => "The rule was changed or removed while it was firing; it starts anew.",
-        (false, Reason::Adopted) => "Adopted as the new normal: the range starts from what it showed.",
-        (false, _) => "Back where it is expected.",
+        (false, Some(Reason::WentQuiet)) => "No calls for a day: nothing can be said about it any more.".to_owned(),
+        (false, Some(Reason::RuleChanged)) => "The rule was changed or removed while it was firing; it starts anew.".to_owned(),
+        (false, Some(Reason::Adopted)) => "Adopted as the new normal: the range starts from what it showed.".to_owned(),
+        (false, Some(_)) => "Back where it is expected.".to_owned(),
+        (false, None) => format!("Of its {}: {}.", count(u64::from(seen.alerts), "alert"), ends(seen)),
     };
     let was = if own.is_empty() { own } else { format!(" It was: {own}") };
     format!("{end}{was}").into()
+}
+
+/// `2 are back where they are expected, 1 was adopted as the new normal`
+pub(super) fn ends(seen: &Seen) -> String {
+    let one = |Ends { reason, alerts }: &Ends| {
+        let (one, many) = match reason {
+            Reason::WentQuiet => ("had no calls for a day", "had no calls for a day"),
+            Reason::RuleChanged => ("ended because its rule was changed or removed", "ended because their rule was changed or removed"),
+            Reason::Adopted => ("was adopted as the new normal", "were adopted as the new normal"),
+            Reason::Resolved | Reason::Fired | Reason::Repeated => ("is back where it is expected", "are back where they are expected"),
+        };
+        format!("{} {}", show::number(f64::from(*alerts)), if *alerts == 1 { one } else { many })
+    };
+    seen.ends.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn facts(seen: &Seen, now: Timestamp) -> Vec<(String, Words)> {

@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: what is worth a line, which the machine decides, and the message above, which `incident.rs` composes anew each time.
 
-use super::incident::{NAME_MAX, count, hit, named_place, place, shown, what_and_where};
+use super::incident::{NAME_MAX, count, ends, hit, named_place, place, shown, what_and_where};
 use super::words::{Words, name, sentence};
 use crate::standing;
 use machine::Reason;
@@ -63,6 +63,8 @@ pub fn said(telling: &Telling) -> Words {
         Occasion::Resolved { reason } => {
             let long = standing::about(seen.lasted().unwrap_or_else(|| telling.at.since(seen.began)));
             let ended = match reason {
+                // The last of its alerts to end does not speak for the others.
+                _ if seen.ends.len() > 1 => format!("Ended after {long}: {}", ends(seen)),
                 Reason::WentQuiet => format!("Ended after {long}: no calls for a day, so nothing can be said about it any more"),
                 Reason::RuleChanged => format!("Ended after {long}: its rule was changed or removed, and starts anew"),
                 Reason::Adopted => format!("Ended after {long}: adopted as the new normal"),

@@ -5,7 +5,7 @@
 //! which are `message.rs`'s, and what pressing a button does.
 
 use super::chart;
-use super::text::{cut, escape, link, mrkdwn};
+use super::text::{cut, escape, link, mrkdwn, unbroken};
 use crate::message::words::{cut as shortened, name};
 use crate::message::{IncidentMessage, Offer, Runbook, Silencing, State, said, sparkline};
 use machine::incident::Telling;
@@ -70,7 +70,7 @@ pub fn incident(id: &str, message: &IncidentMessage, shown: Chart) -> SlackMessa
         State::Over { resolved: true } => "✅",
         State::Over { resolved: false } => "⚪",
     };
-    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&format!("{mark} {}", message.headline), HEADER_MAX))).into()];
+    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&unbroken(&format!("{mark} {}", message.headline)), HEADER_MAX))).into()];
     blocks.push(section(&facts(message)));
     if !message.cause.is_empty() {
         let lines: Vec<_> = message.cause.iter().map(|line| escape(line)).collect();
@@ -114,9 +114,9 @@ fn section(text: &str) -> SlackBlock {
     SlackSectionBlock::new().with_text(SlackBlockText::MarkDown(literal(text))).into()
 }
 
-/// Slack reads our marks and links in it, and makes none of its own.
+/// Slack reads our marks and links in it, and makes none of its own; its lines end between words only.
 fn literal(text: &str) -> SlackBlockMarkDownText {
-    SlackBlockMarkDownText::new(text.to_owned()).with_verbatim(true)
+    SlackBlockMarkDownText::new(unbroken(text)).with_verbatim(true)
 }
 
 /// The summary, and a line for each fact as long as there is room.

@@ -4,9 +4,26 @@ use crate::message::moment;
 use crate::message::words::{Part, Words};
 use model::Timestamp;
 
+/// A blank at which no line ends.
+pub(super) const NO_BREAK: char = '\u{a0}';
+
 /// Slack's three control characters, so that no log can make a mention or a link.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The same text, as long as before, whose numbers keep their units: a phone breaks a line at any blank, and `0.5` in one line and `%` in the next is
+/// read as something else.
+pub(super) fn unbroken(text: &str) -> String {
+    const UNITS: [&str; 3] = ["%", "ms", "s"];
+    let mut before = ' ';
+    let joined = text.char_indices().map(|(at, char)| {
+        let follows = |unit: &str| text[at + 1..].strip_prefix(unit).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        let joins = char == ' ' && before.is_ascii_digit() && UNITS.into_iter().any(follows);
+        before = char;
+        if joins { NO_BREAK } else { char }
+    });
+    joined.collect()
 }
 
 /// At most `most` characters, the last one an ellipsis where something is missing; never inside an escape.
@@ -71,6 +88,13 @@ mod tests {
     fn nothing_in_a_message_can_ping() {
         assert_eq!(escape("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
         assert_eq!(link("http://a/?x=<!here>|&y", "a|<!here>"), "<http://a/?x=%3C!here%3E%7C&amp;y|a¦&lt;!here&gt;>");
+    }
+
+    #[test]
+    fn no_line_ends_between_a_number_and_its_unit() {
+        let said = unbroken("8.2 % (41 of 500 calls in 5m), 230 ms or 2.3 s; 3 said, 4 %x");
+        assert_eq!(said.replace(NO_BREAK, "_"), "8.2_% (41 of 500 calls in 5m), 230_ms or 2.3_s; 3 said, 4 %x");
+        assert_eq!(unbroken("日本 5 % <!date^1^{time}|15:02 UTC> 7 %"), "日本 5\u{a0}% <!date^1^{time}|15:02 UTC> 7\u{a0}%");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What people say back from Slack, from outside: clicks and commands over Socket Mode and over HTTP, in time, once, and by whom they may be.
 
-use crate::engine::{Engine, Setup, send, until};
+use crate::engine::{Engine, Setup, as_documented, send, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use fixtures_slack::{Acknowledgement, Answered, Delivery, Message, Settings, Workspace, sign};
@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const IN_TIME: Duration = Duration::from_secs(3);
 const CHANNEL: &str = "#llm-alerts";
 const COMMAND: &str = "/streamgauge";
+/// Silences of alerts that are kept.
+const SILENCES_MAX: usize = 500;
 /// 2026-01-01: the time of the first call.
 const BEGIN_MS: i64 = 1_767_225_600_000;
 
@@ -294,6 +296,25 @@ async fn a_channel_hears_of_what_it_subscribed_to_and_is_told_how_to_let_the_app
     stage.connected().await;
     assert!(said(&ana.commands(COMMAND, "list").await).await.contains("*Silences*"));
     assert_eq!(stage.audited().await.iter().filter(|entry| entry.1 == "subscribe").count(), 4, "{:?}", stage.audited().await);
+
+    // As many as are kept hold, and whoever asks for one more is told so, here and there.
+    let silence = r#"{ "match": { "rule": "errors", "stage": "synthesis" }, "for": "1h" }"#;
+    let headers = format!("Host: {}\r\nContent-Type: application/json\r\n", stage.engine.http);
+    let silenced = async || {
+        let answer = send(&stage.engine.http, "POST", "/api/v1/silences", &headers, silence).await.expect("an answer");
+        as_documented("POST", "/api/v1/silences", &answer);
+        answer
+    };
+    for kept in 1..SILENCES_MAX {
+        let answer = silenced().await;
+        assert_eq!(answer.status, 200, "beside {kept}: {}", answer.body);
+    }
+    let answer = silenced().await;
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("as many silences hold as are kept"), "{}", answer.body);
+    let full = said(&ana.commands(COMMAND, "silence rule=errors 4h").await).await;
+    assert!(full.contains("As many silences hold as are kept; nothing was silenced"), "{full}");
+    assert!(stage.audited().await.iter().any(|(_, act, outcome)| act == "silence" && outcome == "refused: as many silences hold as are kept"));
     assert!(stage.engine.terminate().await.success());
 }
 

@@ -68,6 +68,9 @@ async fn from_a_user_one_comes_to_a_session_a_run_its_first_bad_step_and_the_cal
     parts(&shown, &[first, elsewhere, "4: 1 failed, 1 retried, 0 answered by a fallback", "<dt>Cost<dd>$0.0040", "<dt>Took<dd>1.0 s"]);
     parts(&shown, &["aria-label='began after 50 ms, took 250 ms'", "◀ it began here", "<span class=bad>503</span> · 40 ms", "&quot;[email]&quot;"]);
     assert!(!shown.contains("by ann@example.com"), "what is redacted is not shown");
+    // By whom calls are found is shown: redaction is about payloads, here and in the interface of programs.
+    let told = engine.json("/api/v1/runs/evt-1?environment=production").await.to_string();
+    assert!(told.contains(r#""user_id":"ann@example.com""#) && !told.contains("by ann@example.com"), "{told}");
     let (_, of_user) = page(&engine, &href(&shown, "ann@example.com").replace("&amp;", "&")).await;
     parts(&of_user, &["<h2 id=found>8 calls</h2>"]);
 

@@ -186,6 +186,9 @@ async fn two_replays_into_fresh_environments_give_the_same_alerts_and_the_source
     assert_eq!(stream.cached_info().state.messages, 3 * sent);
 }
 
+const OF_OTHER: &str = r#"rule(#{ name: "tenants", watch: rate("of_other", "5m") });
+fn signals(log) { #{ of_other: log.properties.tenant == "other" } }"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_keeps_all_but_its_ids_time_and_environment_and_says_where_it_comes_from() {
     let nats = Nats::start().await;
@@ -259,6 +262,13 @@ async fn a_copy_keeps_all_but_its_ids_time_and_environment_and_says_where_it_com
     assert_eq!((&found["published"], &found["unmatched"]), (&1.into(), &2.into()));
     let second = &payloads(&nats, 9).await[0];
     assert_eq!((&second["replay.id"], &second["replay.environment"]), (&json!(format!("{name}-a")), &json!("test")));
+
+    // Or by a signal that only a rule of the configuration knows.
+    let setup = setup.rule("tenants.rhai", OF_OTHER);
+    for (query, published) in [("signal:of_other", 1), ("-signal:of_other", 2)] {
+        let found = replay(&setup, &["--to", "by-rule", "--since", "10m", "--match", query]).await;
+        assert_eq!((&found["published"], &found["unmatched"]), (&published.into(), &(3 - published).into()), "{query}");
+    }
 }
 
 /// A minute of calls at thirty times their speed: they come in order, two seconds apart in all, and each is behind the clock on the wall.
@@ -312,6 +322,12 @@ async fn what_cannot_be_replayed_is_said_with_the_way_out() {
         .await;
     says(&with(&["--match", "stage:"]), "--match:7: `stage` without a value\nhint: write stage:VALUE").await;
     says(&with(&["--match", "model:m tennant:acme"]), "--match:9: no call of production has `tennant`\nhint: did you mean `tenant`?").await;
+    says(&with(&["--match", "model:m -signal:no_facts"]), "--match:9: no rule of this configuration watches a signal `no_facts`\nhint: ").await;
+    says(
+        &with(&["--match", "signal:invalid_jsn"]),
+        "--match:1: no rule of this configuration watches a signal `invalid_jsn`\nhint: did you mean `invalid_json`?",
+    )
+    .await;
     says(&with(&["--match", "verdict:tone=fail"]), "--match: what `tone` said is not in the stream").await;
     says(&with(&["--match", "tenant:other"]), "none of the 1 calls of production from").await;
     says(&["--from", "nowhere", "--to", "quiet", "--since", "1h"], "nowhere has no call from").await;

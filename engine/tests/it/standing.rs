@@ -87,6 +87,22 @@ async fn an_incident_is_explained_and_adopted_once_though_the_engine_is_killed_r
         assert!(alert["facts"][fact].is_string(), "{fact}: {alert:#}");
     }
 
+    // Each model leads to its own failed calls.
+    engine.until("the index to have every call", PATIENCE, |status| status["index"]["behind"] == 0).await;
+    let (_, page) = engine.get(&format!("/alerts/{}", alert["id"].as_str().expect("an id"))).await;
+    let (_, worst) = page.split_once("<h2 id=hit>Where it is worst</h2>").expect("the section is there");
+    for hit in alert["hit"].as_array().into_iter().flatten() {
+        let (model, failed) = (hit["labels"][1].as_str().expect("a label"), hit["holds"].as_u64().expect("a number"));
+        let (link, row) = worst.split_once(&format!("'>extraction · {model}</a><td class=n>{failed}<")).expect("a row that is a link");
+        let (_, link) = link.rsplit_once("href='/search?").expect("a search");
+        let found = engine.json(&format!("/api/v1/calls?limit=1&{}", link.replace("&amp;", "&"))).await;
+        let total = found["total"].as_u64().expect("a number");
+        // Those since it was told are found, too. When it began is known to some ticks, and one of a hundred failed before.
+        let all = FAILING_MINUTES as u64 * 60 / 2;
+        assert!((failed.max(all)..=all + 3).contains(&total), "{total} of {all}: {found:#} {row}");
+        assert_eq!((&found["calls"][0]["model"], &found["calls"][0]["signals"][0]), (&json!(model), &json!("error")));
+    }
+
     let explained = engine.json("/api/v1/explain?rule=failures&environment=production&group=stage=extraction").await;
     assert_eq!((&explained["told"], &explained["watches"][0]["gauge"]["firing"]), (&true.into(), &true.into()), "{explained:#}");
     assert_eq!(explained["above"].as_array().map(Vec::len), Some(1), "{explained:#}");

@@ -305,9 +305,19 @@ pub struct Seen {
     pub places: Vec<Place>,
     pub alerts: u32,
     pub firing_alerts: u32,
+    /// The ways in which its alerts ended, the most frequent first. Those that fire are not among them.
+    #[serde(default)]
+    pub ends: Vec<Ends>,
     pub rules: Vec<String>,
     pub findings: Option<Findings>,
     pub history: Vec<Entry>,
+}
+
+/// How many of an incident's alerts ended in this way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    pub reason: Reason,
+    pub alerts: u32,
 }
 
 /// Alerts that a telling names: more than a message shows.
@@ -357,6 +367,14 @@ impl Incident {
                 rules.push(alert.rule.clone());
             }
         }
+        let mut ends: Vec<Ends> = Vec::new();
+        for reason in self.alerts.iter().map(|alert| alert.reason).filter(|reason| reason.ends()) {
+            match ends.iter_mut().find(|known| known.reason == reason) {
+                Some(known) => known.alerts += 1,
+                None => ends.push(Ends { reason, alerts: 1 }),
+            }
+        }
+        ends.sort_by_key(|ends| std::cmp::Reverse(ends.alerts));
         let firing = self.firing().count() as u32;
         Some(Seen {
             id: self.id.clone(),
@@ -372,6 +390,7 @@ impl Incident {
             places,
             alerts: self.alerts.len() as u32,
             firing_alerts: firing,
+            ends,
             rules,
             findings: self.findings.clone(),
             history: self.history.clone(),
@@ -386,6 +405,17 @@ impl Place {
 }
 
 impl Seen {
+    /// How all of it ended; `None` while something fires, and where its alerts ended in more than one way.
+    pub fn end(&self) -> Option<Reason> {
+        match self.ends[..] {
+            _ if self.firing => None,
+            // Kept by an earlier version, which did not count them.
+            [] => Some(self.lead.reason),
+            [Ends { reason, .. }] => Some(reason),
+            _ => None,
+        }
+    }
+
     /// How long it lasted, where it is over.
     pub fn lasted(&self) -> Option<Span> {
         self.ended.map(|ended| ended.since(self.began))

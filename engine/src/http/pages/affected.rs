@@ -13,7 +13,7 @@ use index::{Key, QUERY_MAX_BYTES, Row, Sum, Text, Times, term};
 use machine::Notification;
 use model::label::LABEL_MAX_BYTES;
 use model::plan::{Plan, Rule, SignalRef, Statistic, TICK};
-use model::{Measure, MeasureRef, Span, Timestamp, show};
+use model::{Labels, Measure, MeasureRef, Span, Timestamp, show};
 use std::fmt::Write;
 
 /// Of an incident, the newest part that is summed: at ten million calls a day, some tens of milliseconds.
@@ -79,6 +79,18 @@ pub(super) async fn section(
         }
         None => Ok(()),
     }
+}
+
+/// The calls of a group below the alert's that show it, whose labels are in the order of the rule's keys; `None` where they cannot be told.
+pub(super) fn of_group_below(
+    told: &Notification,
+    plan: &Plan,
+    rule: &Rule,
+    labels: &Labels,
+    (began, ended): (Timestamp, Option<Timestamp>),
+) -> Option<Search> {
+    let group = rule.group_by.iter().map(ToString::to_string).zip(labels.iter().cloned()).collect();
+    Some(bad(&Notification { group, ..told.clone() }, plan, rule, began - TICK, ended)?.search)
 }
 
 /// What is watched, in the language of searches.

@@ -4,6 +4,7 @@ use super::super::access::Caller;
 use super::super::{App, Named, Problem, adopt, alerts, incidents};
 use super::frame::{Frame, Place, token};
 use super::html::{TABLE_END, command, escaped, link, table, time};
+use super::links::Search;
 use super::{affected, incident};
 use crate::chart::{Chart, Mark};
 use crate::config::May;
@@ -84,9 +85,9 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
         incident::of_alert(&mut body, &found.seen);
     }
     body += &charts(&app, &shown).await?;
-    hits(&mut body, told);
     let rule = shown.rule.map(|rule| &shown.plan.rules[rule]);
     let ended = if shown.phase.is_none() { Some(told.at) } else { None };
+    hits(&mut body, told, |labels| affected::of_group_below(told, &shown.plan, rule?, labels, (seen_since(told), ended)));
     affected::section(&mut body, &app, told, &shown.plan, rule, (seen_since(told), ended)).await?;
     notifications(&mut body, &app, &told.alert_id).await?;
     further(&mut body, &shown, &caller);
@@ -197,7 +198,8 @@ pub(super) fn seen_since(told: &Notification) -> Timestamp {
     drift.map_or(told.began, |since| since.min(told.began))
 }
 
-fn hits(body: &mut String, told: &Notification) {
+/// Each group below leads to its calls, where `calls` can tell which they are.
+fn hits(body: &mut String, told: &Notification, calls: impl Fn(&Labels) -> Option<Search>) {
     if told.hit.is_empty() {
         return;
     }
@@ -205,9 +207,12 @@ fn hits(body: &mut String, told: &Notification) {
     *body += &table("Where it is worst", &["Group", "Calls that show it#", "Of calls#", "Share#"]);
     for hit in &told.hit {
         let labels: Vec<_> = hit.labels.iter().map(|label| if label.is_empty() { "(none)" } else { label }).collect();
+        let found = calls(&hit.labels);
         let share = if hit.calls > 0 { show::percent(hit.holds as f64 / hit.calls as f64) } else { "–".to_owned() };
-        let (holds, calls) = (show::number(hit.holds as f64), show::number(hit.calls as f64));
-        let _ = write!(body, "<tr><th scope=row>{}<td class=n>{holds}<td class=n>{calls}<td class=n>{share}", escaped(&labels.join(" · ")));
+        let (holds, of) = (show::number(hit.holds as f64), show::number(hit.calls as f64));
+        let name = escaped(&labels.join(" · "));
+        let name = found.map(|search| format!("<a href='{}'>{name}</a>", escaped(&search.path(&[])))).unwrap_or(name);
+        let _ = write!(body, "<tr><th scope=row>{name}<td class=n>{holds}<td class=n>{of}<td class=n>{share}");
     }
     let _ = write!(body, "{TABLE_END}</section>");
 }

@@ -100,7 +100,7 @@ fn state(seen: &Seen) -> (&'static str, String) {
     if seen.firing {
         return ("●", "firing".to_owned());
     }
-    (if seen.lead.reason == Reason::Resolved { "✔" } else { "○" }, seen.lead.reason.name().replace('_', " "))
+    (if seen.end() == Some(Reason::Resolved) { "✔" } else { "○" }, thread::how_it_ended(seen))
 }
 
 /// `12 alerts, 9 of them fire`; nothing of one alert alone.

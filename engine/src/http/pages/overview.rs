@@ -6,7 +6,7 @@ use super::super::{App, Problem, alerts, incidents, series};
 use super::card::{self, card};
 use super::frame::{Frame, Place};
 use super::html::{TABLE_END, escaped, link, link_as, table, time};
-use super::incident;
+use super::{incident, thread};
 use crate::message::compose;
 use crate::standing;
 use axum::Extension;
@@ -144,7 +144,7 @@ fn ended(body: &mut String, ended: &[Seen]) {
             "<tr><th scope=row>{}<td>{}<td>{}<td class=n>{}<td class=n>{}<td>{}<td>{}",
             link_as("/incidents", &seen.id, &seen.lead.rule),
             escaped(&place),
-            escaped(&seen.lead.reason.name().replace('_', " ")),
+            escaped(&thread::how_it_ended(seen)),
             escaped(worst),
             seen.alerts,
             time(seen.began),

@@ -6,7 +6,7 @@
 use super::html::{escaped, time};
 use crate::standing;
 use machine::Reason;
-use machine::incident::{Entry, Occasion, Place, Untold};
+use machine::incident::{Entry, Occasion, Place, Seen, Untold};
 use model::Timestamp;
 use std::fmt::Write;
 
@@ -56,16 +56,26 @@ fn words(entry: &Entry) -> String {
             let came = if outcome.is_empty() { String::new() } else { format!(": {}", escaped(outcome)) };
             format!("{by} chose “{}”{came}", escaped(label))
         }
+        // The last alert's end: those before it may have ended in other ways.
         Occasion::Resolved { reason } => match reason {
-            Reason::WentQuiet => "It is over: no calls for a day",
-            Reason::RuleChanged => "It is over: its rule was changed or removed",
-            Reason::Adopted => "It is over: adopted as the new normal",
+            Reason::WentQuiet => "It is over: the last of it had no calls for a day",
+            Reason::RuleChanged => "It is over: the rule of the last of it was changed or removed",
+            Reason::Adopted => "It is over: the last of it was adopted as the new normal",
             Reason::Resolved | Reason::Fired | Reason::Repeated => "It is resolved",
         }
         .to_owned(),
         Occasion::Returned { times: 1 } => "It came back".to_owned(),
         Occasion::Returned { times } => format!("It came back, {times} times by now"),
         Occasion::Merged { rule } => format!("{} turned out to be part of it", escaped(rule)),
+    }
+}
+
+/// `resolved`; `9 resolved, 1 adopted` where its alerts ended in more than one way.
+pub(super) fn how_it_ended(seen: &Seen) -> String {
+    let way = |reason: Reason| reason.name().replace('_', " ");
+    match seen.end() {
+        Some(reason) => way(reason),
+        None => seen.ends.iter().map(|ends| format!("{} {}", ends.alerts, way(ends.reason))).collect::<Vec<_>>().join(", "),
     }
 }
 

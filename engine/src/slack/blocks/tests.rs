@@ -1,9 +1,10 @@
 //! What people read of incidents in Slack, and that Slack takes it whatever logs, rules and people wrote.
 
+use super::super::text::NO_BREAK;
 use super::*;
 use crate::message;
 use fixtures_slack::mrkdwn;
-use machine::incident::{Acknowledged, Curve, Entry, Example, Findings, Occasion, Place, Seen, Silence, Silenced};
+use machine::incident::{Acknowledged, Curve, Ends, Entry, Example, Findings, Occasion, Place, Seen, Silence, Silenced, Telling};
 use machine::{Hit, Notification, Observed, Reason};
 use model::plan::{Action, Range, Target};
 use model::window::{Direction, Drift, Observation, Ranked};
@@ -37,7 +38,8 @@ fn read(content: &SlackMessageContent) -> String {
             seen += inside.split_once('|').expect("a time has our words for it").1;
             rest = after;
         }
-        mrkdwn::unescape(&(seen + rest))
+        // A blank at which no line ends looks like any other.
+        mrkdwn::unescape(&(seen + rest)).replace(NO_BREAK, " ")
     };
     for block in blocks_of(content) {
         match block["type"].as_str().expect("a block has a type") {
@@ -183,6 +185,7 @@ fn opened() -> Seen {
         places: vec![Place { rule: lead.rule.clone(), group: lead.group.clone(), severity: lead.severity, firing: true }],
         alerts: 1,
         firing_alerts: 1,
+        ends: Vec::new(),
         rules: vec![lead.rule.clone()],
         lead,
         findings: Some(findings()),
@@ -220,6 +223,18 @@ fn resolved() -> Seen {
     let mut seen = acknowledged();
     let ended = at("2026-11-22T14:44:30Z");
     seen.lead = seen.lead.ended(Reason::Resolved, ended);
+    (seen.firing, seen.firing_alerts, seen.ended) = (false, 0, Some(ended));
+    seen.ends = vec![Ends { reason: Reason::Resolved, alerts: 1 }];
+    seen.places.iter_mut().for_each(|place| place.firing = false);
+    seen
+}
+
+/// Twelve groups, of which the lead was adopted, and two had no more calls.
+fn ended_in_three_ways() -> Seen {
+    let ends = [(Reason::Resolved, 9), (Reason::WentQuiet, 2), (Reason::Adopted, 1)].map(|(reason, alerts)| Ends { reason, alerts });
+    let mut seen = Seen { ends: ends.to_vec(), ..grown() };
+    let ended = at("2026-11-22T14:44:30Z");
+    seen.lead = seen.lead.ended(Reason::Adopted, ended);
     (seen.firing, seen.firing_alerts, seen.ended) = (false, 0, Some(ended));
     seen.places.iter_mut().for_each(|place| place.firing = false);
     seen
@@ -326,6 +341,36 @@ fn what_is_in_hand_silenced_or_over_says_so_and_offers_what_is_left_to_do() {
     );
     assert!(text.contains("*At worst*  9.1 %, above the expected 0.2 % to 1.1 %\n*Since*  14:02 UTC until 14:44 UTC\n"), "{text}");
     assert!(text.contains("\n[Open open=https://gauge.example/incidents/ia1] [Why? why=ia1]\n(invalid"), "{text}");
+}
+
+#[test]
+fn numbers_keep_their_units_wherever_a_phone_breaks_its_lines() {
+    for chart in [Chart::Native, Chart::Sparkline] {
+        let text = serde_json::to_string(&blocks_of(&shown(&grown(), chart))).expect("blocks are JSON");
+        assert!(text.contains("8.2\u{a0}% (41 of 500") && text.contains("0.2\u{a0}% to 1.1\u{a0}%") && !text.contains(" %"), "{text}");
+    }
+}
+
+#[test]
+fn an_end_that_is_not_that_of_all_alerts_is_not_said_of_the_incident() {
+    let seen = ended_in_three_ways();
+    let text = read(&shown(&seen, Chart::Native));
+    let ends = "9 are back where they are expected, 2 had no calls for a day, 1 was adopted as the new normal";
+    let all = format!("# ⚪ ENDED after 42m: invalid-json — extraction, 12 groups\nOf its 12 alerts: {ends}. It was: invalid_json rate is about 8 %");
+    assert!(text.starts_with(&all), "{text}");
+    let telling = Telling {
+        id: "ia1-2".to_owned(),
+        at: at("2026-11-22T14:45:00Z"),
+        occasion: Occasion::Resolved { reason: Reason::Adopted },
+        by: None,
+        aloud: true,
+        incident: seen.clone(),
+    };
+    let said = message::line(&telling);
+    assert!(said.starts_with(&format!("Ended after 42m: {ends}; 1,234 calls")), "{said}");
+    let adopted = Seen { ends: vec![Ends { reason: Reason::Adopted, alerts: 12 }], ..seen };
+    let text = read(&shown(&adopted, Chart::Native));
+    assert!(text.starts_with("# ⚪ ADOPTED: invalid-json — extraction, 12 groups\nAdopted as the new normal"), "{text}");
 }
 
 #[test]
@@ -625,6 +670,7 @@ impl Hostile {
             places: self.many(40, Self::place),
             alerts: self.0.u32(..),
             firing_alerts: self.0.u32(..),
+            ends: self.many(4, |this| Ends { reason: this.reason(), alerts: this.0.u32(..) }),
             rules: self.many(40, Self::text),
             findings: self.maybe(Self::findings),
             history: Vec::new(),
