@@ -1,7 +1,7 @@
 //! Where people are told what their own channel does not take: one other channel, with a line that says why.
 //!
 //! Pure: the outbox asks it what to do with a row that is refused for good, or not taken for long. Deliberately absent: problems of the token, of
-//! Slack itself or of the message, which another channel would have as well.
+//! Slack itself or of the message, which another channel would have as well; what they hold up waits.
 
 use crate::config::SlackConfig;
 use model::Span;
@@ -21,9 +21,14 @@ pub struct Fallback {
 pub enum End<'a> {
     /// Slack will never take it there, with its word for why.
     Refused(&'a str),
-    /// It was tried for as long as [`Fallback::patience`] says, with the problem of the last attempt.
+    /// [`Fallback::is_spent`], with the problem of the last attempt.
     GivenUp(&'a str),
+    /// A line whose message is not there.
+    Headless,
 }
+
+/// Of a channel that was sent too much for long. What passes otherwise, such as a server that fails or a token that is no good, is not the channel's.
+pub const RATE_LIMITED: &str = "rate limited";
 
 impl Fallback {
     pub fn new(config: &SlackConfig) -> Self {
@@ -37,14 +42,17 @@ impl Fallback {
     pub fn next_route(&self, route: &str, end: End<'_>) -> Option<String> {
         let elsewhere = self.of(route)?;
         match end {
-            End::Refused(problem) if !is_of_channel(problem) => None,
-            End::Refused(_) | End::GivenUp(_) => Some(elsewhere),
+            End::Refused(problem) | End::GivenUp(problem) if !is_of_channel(problem) => None,
+            // A line goes where its message went.
+            End::Refused(_) | End::GivenUp(_) | End::Headless => Some(elsewhere),
         }
     }
 
-    /// How long a row is tried at this route, from when it was planned for it.
-    pub fn patience(&self, route: &str) -> Span {
-        if self.of(route).is_some() { self.give_up_after } else { LAST_RESORT }
+    /// Whether a row is tried no longer at this route: it is `tried` for so long now, the last time with `problem`, and what it says is of this `age`.
+    /// What is wrong with more than this channel is waited for, because the message that is there can be brought up to date afterwards.
+    pub fn is_spent(&self, route: &str, problem: &str, tried: Span, age: Span) -> bool {
+        let goes_elsewhere = self.of(route).is_some() && is_of_channel(problem);
+        age > LAST_RESORT || goes_elsewhere && tried > self.give_up_after
     }
 
     /// The fallback's route, for a channel that is not the fallback itself.
@@ -68,14 +76,16 @@ pub fn line(route: &str, end: End<'_>) -> String {
             format!("Told here because {channel} does not take it: {why} ({problem}).")
         }
         End::GivenUp(problem) => format!("Told here because {channel} has not taken it for too long ({problem})."),
+        End::Headless => format!("Told here because its message is not in {channel}."),
     }
 }
 
-/// Slack's words for what is wrong with this channel and not with others.
+/// Words for what is wrong with this channel and not with others: Slack's, and ours for its pace.
 fn is_of_channel(problem: &str) -> bool {
     matches!(
         problem,
-        "channel_not_found"
+        RATE_LIMITED
+            | "channel_not_found"
             | "not_in_channel"
             | "is_archived"
             | "is_inactive"
@@ -110,6 +120,11 @@ mod tests {
             // Another channel would have the same.
             ("slack:#any", End::Refused("invalid_blocks"), None),
             ("slack:#any", End::Refused("missing_scope"), None),
+            ("slack:#any", End::GivenUp("HTTP 503"), None),
+            ("slack:#any", End::GivenUp("token_revoked"), None),
+            // Where its message went.
+            ("slack:#old", End::Headless, Some("slack:#last")),
+            ("slack:#last", End::Headless, None),
             // It ends there.
             ("slack:#last", End::Refused("is_archived"), None),
             ("slack:#last", End::GivenUp("HTTP 503"), None),
@@ -123,12 +138,24 @@ mod tests {
     }
 
     #[test]
-    fn the_last_channel_that_is_left_is_tried_for_a_day() {
+    fn a_channels_own_trouble_is_waited_out_for_an_hour_and_everything_else_for_a_day() {
         let hour = Span::from_secs(3600);
-        assert_eq!(with(Some("#last")).patience("slack:#old"), hour);
-        for (fallback, route) in [(with(Some("#last")), "slack:#last"), (with(None), "slack:#old"), (with(Some("#last")), "nats:x")] {
-            assert_eq!(fallback.patience(route), LAST_RESORT, "{route}");
+        for (fallback, route, problem, patience) in [
+            (with(Some("#last")), "slack:#busy", "rate limited", hour),
+            // The last that is left.
+            (with(Some("#last")), "slack:#last", "rate limited", LAST_RESORT),
+            (with(None), "slack:#busy", "rate limited", LAST_RESORT),
+            // Slack itself, or the token.
+            (with(Some("#last")), "slack:#any", "HTTP 503", LAST_RESORT),
+            (with(Some("#last")), "slack:#any", "no answer within 10 s", LAST_RESORT),
+            (with(Some("#last")), "slack:#any", "cannot connect", LAST_RESORT),
+            (with(Some("#last")), "slack:#any", "token_revoked", LAST_RESORT),
+            (with(Some("#last")), "nats:x", "no connection to NATS", LAST_RESORT),
+        ] {
+            let spent = |tried| fallback.is_spent(route, problem, tried, tried);
+            assert_eq!((spent(patience), spent(Span::from_millis(patience.millis() + 1))), (false, true), "{route} {problem}");
         }
+        assert!(!with(None).is_spent("slack:#any", "HTTP 503", Span::from_secs(25 * 3600), hour), "what it says came late");
     }
 
     #[test]

@@ -10,14 +10,16 @@ use crate::outbox::now;
 use crate::routes::{Route, Routes};
 use crate::store::{Change, Store};
 use crate::ways::OtherWays;
+use futures_util::FutureExt;
 use machine::incident::{Consequence, Findings, Happening, Incidents as Core, Seen, Settings, Silence, Silenced};
 use model::{Span, Timestamp};
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::info;
+use tracing::{error, info};
 
 /// Notifications that are heard together: some hundred kilobytes in one transaction.
 const HEARD_MAX: usize = 256;
@@ -25,7 +27,8 @@ const HEARD_MAX: usize = 256;
 const LOOKING_MAX: usize = 2;
 /// People's wishes that wait.
 const WISHES_MAX: usize = 64;
-/// Incidents that were quiet for longer than this before a restart cannot come back.
+/// Incidents that were quiet for longer than this before a restart are not shown among those of now, and cannot come back; unless `incidents.reopen` is
+/// longer.
 const KEPT: Span = Span::from_secs(3600);
 
 /// A handle; cheap to clone.
@@ -181,13 +184,26 @@ pub struct Around {
 /// # Errors
 /// When the store cannot be read.
 pub async fn keeper(store: Store, around: Around) -> Result<(Incidents, Keeper), Fault> {
-    let since = now() - KEPT;
+    let Around { settings, routes, others, finder, heard, wake } = around;
+    let since = now() - kept(&settings);
     let (kept, silences) = store.ask(move |db| db.incidents(since)).await?;
     let (sender, wishes) = mpsc::channel(WISHES_MAX);
-    let Around { settings, routes, others, finder, heard, wake } = around;
     let core = Core::new(settings, kept, silences);
     let keeper = Keeper { core, store, routes, others, finder, wishes, heard, wake, curious: BTreeSet::new(), looking: JoinSet::new() };
     Ok((Incidents { wishes: sender }, keeper))
+}
+
+/// How long one that is quiet is of interest.
+fn kept(settings: &Settings) -> Span {
+    KEPT.max(Span::from_millis(settings.reopen.millis() + settings.settle.millis()))
+}
+
+/// What was found out, as far as looking did not fail: it is a comfort, and people are told without it.
+async fn found(incident: &str, finding: impl Future<Output = Option<Findings>>) -> Option<Findings> {
+    AssertUnwindSafe(finding).catch_unwind().await.unwrap_or_else(|_| {
+        error!(incident, "looking into an incident panicked; it is told without what is behind it");
+        None
+    })
 }
 
 impl Keeper {
@@ -232,7 +248,7 @@ impl Keeper {
             let Some(seen) = self.core.get(&id).and_then(|incident| incident.seen(None)) else { continue };
             let finder = self.finder.clone();
             self.looking.spawn(async move {
-                let findings = finder.find(&seen).await;
+                let findings = found(&id, finder.find(&seen)).await;
                 (id, findings)
             });
         }
@@ -291,7 +307,7 @@ impl Keeper {
         for happening in happenings {
             self.core.apply(happening, at, &mut consequences);
         }
-        let mut change = Change { heard, ..Change::default() };
+        let mut change = Change { heard, follow: self.routes.people.contains(&"slack"), ..Change::default() };
         let mut changed = BTreeSet::new();
         for consequence in consequences {
             match consequence {
@@ -324,5 +340,23 @@ impl Keeper {
             self.wake.notify_one();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incident_is_loaded_for_as_long_as_it_can_come_back() {
+        let seconds = Span::from_secs;
+        assert_eq!(kept(&Settings::default()), seconds(3600));
+        assert_eq!(kept(&Settings { reopen: seconds(86_400), settle: seconds(300), ..Settings::default() }), seconds(86_700));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_found_out_because_of_a_panic_is_not_known_and_nothing_more() {
+        assert_eq!(found("i1", async { panic!("on purpose") }).await, None);
+        assert_eq!(found("i1", async { Some(Findings::default()) }).await, Some(Findings::default()));
     }
 }

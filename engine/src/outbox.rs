@@ -2,16 +2,17 @@
 //!
 //! A row goes planned → sending → sent, and is written before each step. What is found `sending` after a crash, or whose answer never came, is sent
 //! again and marked as a possible repeat: never zero times, and more than once only where nobody can know. An incident has one message in a channel:
-//! the first row posts it, later ones bring it up to date, which may be done twice without harm; what happened is said in its thread.
+//! the first row posts it, later ones bring it up to date, which may be done twice without harm; what happened is said in its thread. Where Slack does
+//! not change it any more, it is posted anew.
 
 mod pace;
 
 use crate::durations::Durations;
 use crate::error::Fault;
-use crate::fallback::{self, End, Fallback};
+use crate::fallback::{self, End, Fallback, RATE_LIMITED};
 use crate::message::words::Words;
 use crate::message::{self, incident_for_terminal};
-use crate::slack::{Posted, Slack, blocks, hint};
+use crate::slack::{Posted, Slack, blocks, hint, is_loud, is_posted_anew};
 use crate::store::{Load, Post, Row, Store};
 use crate::ways::{self, OtherWays};
 use machine::incident::{Occasion, Telling};
@@ -30,8 +31,11 @@ use tracing::{error, info, warn};
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Of a line whose message its channel did not take.
 const NO_MESSAGE: &str = "its message is not there";
-/// Deliveries under way: more than a workspace takes at once.
-const IN_FLIGHT_MAX: usize = 32;
+/// Deliveries under way on each way out: more than a workspace takes at once. As many ways as there are have their own, so that one on which nothing
+/// answers holds up no other.
+const IN_FLIGHT_MAX: usize = 8;
+/// A server of NATS answers within milliseconds, or is not there.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How deliveries ended, for `/metrics`.
 #[derive(Debug, Default)]
@@ -92,7 +96,8 @@ impl Outbox {
             let mut ready: Option<Instant> = None;
             for row in self.store.ask(move |db| db.due(now)).await? {
                 let lane = (row.route.clone(), row.load.lane().to_owned());
-                if busy.contains(&lane) || in_flight.len() >= IN_FLIGHT_MAX {
+                let on_its_way = || busy.iter().filter(|(route, _)| way(route) == way(&row.route)).count();
+                if busy.contains(&lane) || on_its_way() >= IN_FLIGHT_MAX {
                     continue;
                 }
                 if let Err(at) = paces.take(&row.route, kind(&row), Instant::now()) {
@@ -132,6 +137,14 @@ impl Outbox {
     }
 }
 
+/// What fails as a whole: Slack, NATS, each webhook and each Alertmanager.
+fn way(route: &str) -> &str {
+    match route.split_once(':') {
+        Some((way @ ("slack" | "nats" | "terminal"), _)) => way,
+        _ => route,
+    }
+}
+
 fn kind(row: &Row) -> Kind {
     match (row.route.split_once(':').map(|(way, _)| way), &row.load) {
         (Some("slack"), Load::Message(_, Some(_))) => Kind::Update,
@@ -146,7 +159,7 @@ async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) 
     store.ask(move |db| db.sending(seq)).await?;
     let posted = match (row.route.split_once(':'), &row.load) {
         (Some(("slack", channel)), Load::Message(telling, post)) => to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
-        (Some(("slack", _)), Load::Line(telling, post)) => line_to_slack(ways, &row, telling, post.as_ref()).await,
+        (Some(("slack", channel)), Load::Line(telling, post)) => line_to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
         (Some(("nats", subject)), load) => match &ways.nats {
             Some(client) => publish(client, subject, &row.id, load).await,
             None => Posted::Refused("no connection to NATS".to_owned()),
@@ -166,28 +179,77 @@ async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) 
     settle(store, ways, deliveries, row, posted).await
 }
 
-/// Posts an incident's message, or brings it up to date.
+/// Posts an incident's message, or brings it up to date; where that cannot be done any more, it is posted anew.
 async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling: &Telling, post: Option<&Post>) -> Result<Posted, Fault> {
     let Some(slack) = &ways.slack else { return Ok(Posted::Refused("no bot token is set".to_owned())) };
+    let note = row.note.as_deref();
+    if let Some(post) = post {
+        let posted = put(slack, ways, telling, note, Place::At(post), post.maybe_repeated).await;
+        match &posted {
+            Posted::Refused(problem) if !row.follows && is_posted_anew(problem, &telling.occasion) => {
+                info!(incident = %telling.incident.id, route = %row.route, %problem, "an incident's message cannot be changed any more and is posted anew");
+            }
+            _ => return Ok(posted),
+        }
+    } else if row.follows {
+        return Ok(Posted::Refused(NO_MESSAGE.to_owned()));
+    }
+    post_anew(store, slack, ways, row, channel, (telling, note), post).await
+}
+
+/// Posts an incident's message, instead of one that is `lost` where there was one, and notes where it is. What `row` did before may have done it already.
+async fn post_anew(
+    store: &Store,
+    slack: &Slack,
+    ways: &Ways,
+    row: &Row,
+    channel: &str,
+    (telling, note): (&Telling, Option<&str>),
+    lost: Option<&Post>,
+) -> Result<Posted, Fault> {
     let incident = telling.incident.id.clone();
-    let mut post = post.cloned();
-    if post.is_none() && row.maybe_sent {
-        match slack.look_back(channel, &incident, row.planned_at).await {
-            Ok(found) => post = found,
+    let mut there = None;
+    if row.maybe_sent {
+        match slack.look_back(channel, &incident, row.planned_at, lost).await {
+            Ok(found) => there = found,
+            // A message that may come twice is better than none.
+            Err(Posted::Refused(problem)) => cannot_look(row, &problem),
             Err(posted) => return Ok(posted),
         }
     }
-    let maybe_repeated = post.as_ref().map_or(row.maybe_sent, |post| post.maybe_repeated);
+    let maybe_repeated = there.as_ref().map_or(row.maybe_sent, |post| post.maybe_repeated);
+    let posted = put(slack, ways, telling, note, there.as_ref().map_or(Place::In(channel), Place::At), maybe_repeated).await;
+    if let Posted::Sent(receipt) = &posted {
+        let new = || receipt.split_once('/').map(|(channel, ts)| Post { channel: channel.to_owned(), ts: ts.to_owned(), maybe_repeated });
+        if let Some(post) = there.or_else(new) {
+            let route = row.route.clone();
+            store.ask(move |db| db.posted(&incident, &route, &post)).await?;
+        }
+    }
+    Ok(posted)
+}
+
+/// Where a message is to be.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Where it is.
+    At(&'a Post),
+    /// New in this channel.
+    In(&'a str),
+}
+
+/// Makes a message say this.
+async fn put(slack: &Slack, ways: &Ways, telling: &Telling, note: Option<&str>, place: Place<'_>, maybe_repeated: bool) -> Posted {
     let mut words = message::incident(&telling.incident, &ways.public_url, maybe_repeated);
-    if let Some(note) = &row.note {
+    if let Some(note) = note {
         words.facts.insert(0, ("Told here".to_owned(), Words::default().text(note)));
     }
     let mut posted = Posted::Refused("invalid_blocks".to_owned());
     for chart in [blocks::Chart::Native, blocks::Chart::Sparkline] {
-        let content = blocks::incident(&row.id, &words, chart);
-        posted = match &post {
-            Some(post) => slack.update(&post.channel, &post.ts, content).await,
-            None => slack.post(channel, content, None, false).await,
+        let content = blocks::incident(&telling.id, &words, chart);
+        posted = match place {
+            Place::At(post) => slack.update(&post.channel, &post.ts, content).await,
+            Place::In(channel) => slack.post(channel, content, None, false).await,
         };
         // A workspace that knows no charts refuses them.
         if !matches!(&posted, Posted::Refused(problem) if problem == "invalid_blocks") {
@@ -198,32 +260,45 @@ async fn to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling:
         warn!("crash test: aborting before the receipt is stored");
         std::process::abort();
     }
-    if let (Posted::Sent(receipt), None) = (&posted, &post)
-        && let Some((channel, ts)) = receipt.split_once('/')
-    {
-        post = Some(Post { channel: channel.to_owned(), ts: ts.to_owned(), maybe_repeated });
-    }
-    if let (Posted::Sent(_), Some(post)) = (&posted, post) {
-        let route = row.route.clone();
-        store.ask(move |db| db.posted(&incident, &route, &post)).await?;
-    }
-    Ok(posted)
+    posted
 }
 
-/// Says in its thread what happened.
-async fn line_to_slack(ways: &Ways, row: &Row, telling: &Telling, post: Option<&Post>) -> Posted {
-    let Some(slack) = &ways.slack else { return Posted::Refused("no bot token is set".to_owned()) };
-    let Some(post) = post else { return Posted::Refused(NO_MESSAGE.to_owned()) };
+/// Says in its thread what happened. Where somebody deleted the message meanwhile, it is posted anew as it was, and the line below it.
+async fn line_to_slack(store: &Store, ways: &Ways, row: &Row, channel: &str, telling: &Telling, post: Option<&Post>) -> Result<Posted, Fault> {
+    let Some(slack) = &ways.slack else { return Ok(Posted::Refused("no bot token is set".to_owned())) };
+    let Some(post) = post else { return Ok(Posted::Refused(NO_MESSAGE.to_owned())) };
+    let posted = say(slack, row, telling, post).await;
+    if !matches!(&posted, Posted::Refused(problem) if problem == "thread_not_found") {
+        return Ok(posted);
+    }
+    let (incident, route) = (telling.incident.id.clone(), row.route.clone());
+    let shown = store.ask(move |db| db.shown(&incident, &route)).await?;
+    let (last, note) = shown.unwrap_or_else(|| (telling.clone(), row.note.clone()));
+    let posted = post_anew(store, slack, ways, row, channel, (&last, note.as_deref()), Some(post)).await?;
+    if !matches!(posted, Posted::Sent(_)) {
+        return Ok(posted);
+    }
+    let (incident, route) = (telling.incident.id.clone(), row.route.clone());
+    match store.ask(move |db| db.post(&incident, &route)).await? {
+        Some(post) => Ok(say(slack, row, telling, &post).await),
+        None => Ok(Posted::Refused(NO_MESSAGE.to_owned())),
+    }
+}
+
+async fn say(slack: &Slack, row: &Row, telling: &Telling, post: &Post) -> Posted {
     if row.maybe_sent {
         match slack.look_back_thread(post, &row.id).await {
             Ok(true) => return Posted::Sent("found".to_owned()),
             Ok(false) => {}
+            Err(Posted::Refused(problem)) => cannot_look(row, &problem),
             Err(posted) => return posted,
         }
     }
-    // What calls for somebody is shown in the channel as well.
-    let loud = matches!(telling.occasion, Occasion::Reminded);
-    slack.post(&post.channel, blocks::line(&row.id, telling, row.maybe_sent), Some(&post.ts), loud).await
+    slack.post(&post.channel, blocks::line(&row.id, telling, row.maybe_sent), Some(&post.ts), is_loud(&telling.occasion)).await
+}
+
+fn cannot_look(row: &Row, problem: &str) {
+    warn!(notification = %row.id, route = %row.route, problem, "cannot look whether it was posted; it may come twice");
 }
 
 fn unknown(row: &Row) -> Posted {
@@ -241,13 +316,21 @@ async fn publish(client: &async_nats::Client, subject: &str, id: &str, load: &Lo
         Ok(body) => body,
         Err(error) => return Posted::Refused(error.to_string()),
     };
-    if let Err(error) = client.publish_with_headers(subject.to_owned(), headers, body.into()).await {
-        return Posted::Again(error.to_string());
+    // Published now, it would wait in the client beside every further attempt, and all of them would come.
+    if client.connection_state() != async_nats::connection::State::Connected {
+        return Posted::Again("no connection to NATS".to_owned());
     }
-    match client.flush().await {
-        Ok(()) => Posted::Sent("published".to_owned()),
-        Err(error) => Posted::Unknown(error.to_string()),
-    }
+    let published = async {
+        if let Err(error) = client.publish_with_headers(subject.to_owned(), headers, body.into()).await {
+            return Posted::Again(error.to_string());
+        }
+        match client.flush().await {
+            Ok(()) => Posted::Sent("published".to_owned()),
+            Err(error) => Posted::Unknown(error.to_string()),
+        }
+    };
+    let late = |_| Posted::Unknown(format!("no answer within {} s", CONFIRMED_WITHIN.as_secs()));
+    tokio::time::timeout(CONFIRMED_WITHIN, published).await.unwrap_or_else(late)
 }
 
 /// A message when it is new and when it ends; in between what happened, as in its thread.
@@ -286,12 +369,12 @@ async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, p
         Posted::Later(pause) => {
             count(&deliveries.rate_limited);
             hold = Some(pause);
-            (again(pause), false, "rate limited".to_owned())
+            (again(pause), false, RATE_LIMITED.to_owned())
         }
         Posted::Again(problem) => (again(backoff(row.tries, seq)), false, problem),
         Posted::Unknown(problem) => (again(backoff(row.tries, seq)), true, problem),
     };
-    if now.since(row.planned_at) > ways.fallback.patience(&row.route) {
+    if ways.fallback.is_spent(&row.route, &problem, now.since(row.planned_at), now.since(row.decided_at())) {
         return give_up(store, ways, deliveries, row, problem, false).await.map(|()| None);
     }
     count(&deliveries.retried);
@@ -303,10 +386,14 @@ async fn settle(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, p
 /// It will not be taken on this way; where there is another, it goes there.
 async fn give_up(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row, problem: String, refused: bool) -> Result<(), Fault> {
     let seq = row.seq;
-    // A line goes where its message went.
-    let end = if refused && problem != NO_MESSAGE { End::Refused(&problem) } else { End::GivenUp(&problem) };
+    let end = match problem.as_str() {
+        NO_MESSAGE => End::Headless,
+        problem if refused => End::Refused(problem),
+        problem => End::GivenUp(problem),
+    };
     let hint = if row.route.starts_with("slack:") { hint(&problem) } else { ways::hint(&problem) };
-    if let Some(route) = ways.fallback.next_route(&row.route, end) {
+    // Whoever is told no more is not told elsewhere either.
+    if let Some(route) = ways.fallback.next_route(&row.route, end).filter(|_| !row.follows) {
         let why = fallback::line(&row.route, end);
         deliveries.rerouted.fetch_add(1, Ordering::Relaxed);
         error!(notification = %row.id, route = %row.route, to = %route, %problem, hint, "a notification was refused and goes to the fallback channel");
@@ -333,4 +420,32 @@ fn show(text: &str) {
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).ok().and_then(Timestamp::from_millis).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_told_while_nats_is_away_waits_with_us_and_not_in_its_client() {
+        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let client =
+            async_nats::ConnectOptions::new().retry_on_initial_connect().connect(nowhere.to_string()).await.expect("it tries in the background");
+        let telling = crate::sample::life("a", now()).remove(0);
+        let posted = tokio::time::timeout(Duration::from_secs(5), publish(&client, "a.b", "1", &Load::Message(Box::new(telling), None))).await;
+        assert_eq!(posted.expect("it answers at once"), Posted::Again("no connection to NATS".to_owned()));
+    }
+
+    #[test]
+    fn slack_and_nats_are_one_way_each_and_every_webhook_is_its_own() {
+        for (route, is) in [
+            ("slack:#a", "slack"),
+            ("slack:C1", "slack"),
+            ("nats:streamgauge.alerts.a.b", "nats"),
+            ("webhook:pager", "webhook:pager"),
+            ("alertmanager:http://a:9093", "alertmanager:http://a:9093"),
+        ] {
+            assert_eq!(way(route), is);
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::store::Post;
 use crate::web;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
+use machine::incident::Occasion;
 use model::{Span, Timestamp};
 use serde::Deserialize;
 use slack_morphism::errors::SlackClientError;
@@ -35,6 +36,9 @@ impl std::fmt::Debug for Slack {
         f.debug_struct("Slack").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
+
+/// The longest that is waited for one answer's sake; a server that means more will say so again.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 /// What came of a post.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,11 +98,12 @@ impl Slack {
         self.answered(&token, session.chat_update(&request), |response| format!("{}/{}", response.channel, response.ts)).await
     }
 
-    /// The message of an incident that was posted since `since`, where `slack.look_back` allows to look; of an attempt that nobody knows the end of.
+    /// The message of an incident that was posted since `since`, where `slack.look_back` allows to look; of an attempt that nobody knows the end of. It
+    /// is none but `lost`.
     ///
     /// # Errors
-    /// When Slack does not say.
-    pub async fn look_back(&self, channel: &str, incident: &str, since: Timestamp) -> Result<Option<Post>, Posted> {
+    /// When Slack does not say. What it refuses, it will not say.
+    pub async fn look_back(&self, channel: &str, incident: &str, since: Timestamp, lost: Option<&Post>) -> Result<Option<Post>, Posted> {
         if !self.look_back {
             return Ok(None);
         }
@@ -106,14 +111,15 @@ impl Slack {
         // Clocks differ.
         let oldest = format!("{}.000000", (since - Span::from_secs(60)).millis() / 1000);
         let found = self.messages("conversations.history", &[("channel", &channel), ("oldest", &oldest)]).await?;
-        let ours = found.into_iter().find(|message| message.says("incident", incident) && message.is_first());
+        let is_lost = |message: &Told| lost.is_some_and(|lost| lost.ts == message.ts);
+        let ours = found.into_iter().find(|message| message.says("incident", incident) && message.is_first() && !is_lost(message));
         Ok(ours.map(|message| Post { channel, ts: message.ts, maybe_repeated: false }))
     }
 
     /// Whether a line stands in a thread already.
     ///
     /// # Errors
-    /// When Slack does not say.
+    /// When Slack does not say. What it refuses, it will not say.
     pub async fn look_back_thread(&self, post: &Post, id: &str) -> Result<bool, Posted> {
         if !self.look_back {
             return Ok(false);
@@ -241,7 +247,9 @@ impl Told {
 
 fn classify(error: SlackClientError) -> Posted {
     match error {
-        SlackClientError::RateLimitError(limit) => Posted::Later(limit.retry_after.unwrap_or(Duration::from_secs(30))),
+        SlackClientError::RateLimitError(limit) => {
+            Posted::Later(limit.retry_after.unwrap_or(Duration::from_secs(30)).clamp(Duration::from_secs(1), PAUSE_MAX))
+        }
         SlackClientError::HttpError(error) => match error.status_code.as_u16() {
             429 => Posted::Later(Duration::from_secs(30)),
             // A gateway that gave up waiting says nothing about the server behind it.
@@ -264,6 +272,23 @@ fn classify(error: SlackClientError) -> Posted {
     }
 }
 
+/// Whether what happened is shown in the channel as well as in the thread: it calls for somebody, and neither an edit nor a line in a thread notifies
+/// anyone who does not follow it.
+pub fn is_loud(occasion: &Occasion) -> bool {
+    matches!(occasion, Occasion::Reminded | Occasion::Returned { .. } | Occasion::Worse { .. })
+}
+
+/// Whether a message that Slack does not change, for `problem`, is posted anew to say this.
+pub fn is_posted_anew(problem: &str, occasion: &Occasion) -> bool {
+    match problem {
+        // Somebody deleted it, it is another app's whose token was here before, or its channel is gone and another one has the name.
+        "message_not_found" | "cant_update_message" | "channel_not_found" => true,
+        // It stands there as it was, so a second one is for what nobody may miss.
+        "edit_window_closed" => matches!(occasion, Occasion::Resolved { .. } | Occasion::Returned { .. } | Occasion::Worse { .. }),
+        _ => false,
+    }
+}
+
 /// Nothing was sent: the connection never came about.
 fn refused_connection(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(hyper_util::client::legacy::Error::is_connect)
@@ -279,6 +304,39 @@ pub fn hint(problem: &str) -> &'static str {
         }
         "missing_scope" => "give the app the scope chat:write and reinstall it",
         "is_archived" => "the channel is archived; route the alerts to another one",
+        "edit_window_closed" => {
+            "the workspace lets nobody change messages of that age: allow apps to, or see what is new in the thread; the end is posted anew"
+        }
         _ => "see https://docs.slack.dev/reference/methods/chat.postMessage",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::plan::Severity;
+    use slack_morphism::errors::SlackRateLimitError;
+
+    #[test]
+    fn the_longest_that_slack_can_make_us_wait_is_an_hour() {
+        for (said, waits) in [(Some(7), 7), (Some(0), 1), (Some(1_000_000), 3600), (None, 30)] {
+            let limit = SlackRateLimitError::new().opt_retry_after(said.map(Duration::from_secs));
+            assert_eq!(classify(SlackClientError::RateLimitError(limit)), Posted::Later(Duration::from_secs(waits)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_old_to_be_changed_is_posted_anew_for_what_nobody_may_miss() {
+        let worse = Occasion::Worse { severity: Severity::Critical };
+        for (problem, occasion, anew) in [
+            ("message_not_found", &Occasion::Updated, true),
+            ("cant_update_message", &Occasion::Updated, true),
+            ("edit_window_closed", &Occasion::Updated, false),
+            ("edit_window_closed", &worse, true),
+            ("edit_window_closed", &Occasion::Returned { times: 1 }, true),
+            ("is_inactive", &worse, false),
+        ] {
+            assert_eq!(is_posted_anew(problem, occasion), anew, "{problem} {occasion:?}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
 use crate::subscriptions::{Filter, Subscription};
 use index::VerdictIs;
-use machine::incident::Telling;
+use machine::incident::{Occasion, Telling};
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -117,10 +117,22 @@ pub struct Row {
     pub load: Load,
     /// What is to be said beside it, such as why it comes here.
     pub note: Option<String>,
+    /// Its channel is told no more: the message is brought up to date where it is, or left as it is.
+    pub follows: bool,
     /// It was being sent when the process died, or the connection broke before an answer came.
     pub maybe_sent: bool,
     pub tries: u32,
     pub planned_at: Timestamp,
+}
+
+impl Row {
+    /// From when on what it says grows old: an end may have come into a row that waits since the incident began.
+    pub fn decided_at(&self) -> Timestamp {
+        match &self.load {
+            Load::Message(telling, _) if matches!(telling.occasion, Occasion::Resolved { .. }) => self.planned_at.max(telling.at),
+            _ => self.planned_at,
+        }
+    }
 }
 
 /// What a row brings.
@@ -199,14 +211,17 @@ impl Db {
             Some(SCHEMA_VERSION) => {}
             // `history` came with 3 and `audit` with 5; they are made above where they are missing.
             Some(version @ 1..SCHEMA_VERSION) => {
+                // All or nothing: a column is not added twice.
+                let transaction = db.connection.unchecked_transaction()?;
                 if version == 1 {
-                    db.connection.execute_batch(FROM_1_TO_2)?;
+                    transaction.execute_batch(FROM_1_TO_2)?;
                 }
                 if version <= 3 {
-                    db.connection.execute_batch(FROM_3_TO_4)?;
+                    transaction.execute_batch(FROM_3_TO_4)?;
                 }
-                db.connection.execute_batch(FROM_5_TO_6)?;
+                transaction.execute_batch(FROM_5_TO_6)?;
                 db.set_meta("schema", &SCHEMA_VERSION.to_string())?;
+                transaction.commit()?;
             }
             Some(other) => {
                 return Err(Fault::new(
@@ -478,7 +493,7 @@ impl Db {
         let rows = statement.query_map([alert_id, HEARD], |row| {
             let planned_at = Timestamp::from_millis(row.get(5)?).unwrap_or_default();
             let step = match row.get::<_, String>(2)?.as_str() {
-                "message" => Step::Message,
+                "message" | incidents::EDIT => Step::Message,
                 "line" => Step::Line,
                 _ => Step::Alert,
             };
@@ -557,11 +572,11 @@ impl Db {
             let (seq, id, route, body, maybe_sent, tries, planned_at, step, post, note) = row?;
             let planned_at = Timestamp::from_millis(planned_at).unwrap_or_default();
             let load = match step.as_str() {
-                "message" => Load::Message(Box::new(incidents::read(&body)?), post),
+                "message" | incidents::EDIT => Load::Message(Box::new(incidents::read(&body)?), post),
                 "line" => Load::Line(Box::new(incidents::read(&body)?), post),
                 _ => Load::Alert(Box::new(notification(&body)?)),
             };
-            Ok(Row { seq, id, route, load, note, maybe_sent, tries, planned_at })
+            Ok(Row { seq, id, route, load, note, follows: step == incidents::EDIT, maybe_sent, tries, planned_at })
         })
         .collect()
     }
@@ -790,6 +805,26 @@ mod tests {
         assert_eq!(db.saved().expect("it reads").map(|saved| saved.position), Some(7));
         db.journal(7, &Entry::Judged { now: at("2026-11-22T10:00:00Z"), verdicts: Vec::new() }).expect("there is room for verdicts");
         db.keep_day(7, at("2026-11-22T10:00:00Z"), b"state", Span::from_secs(86_400)).expect("there is room for a day");
+    }
+
+    #[test]
+    fn a_layout_that_cannot_be_brought_up_to_date_is_left_as_it_was() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let columns = |connection: &Connection| -> i64 {
+            let sql = "SELECT COUNT(*) FROM pragma_table_info('journal') WHERE name = 'judged'";
+            connection.query_row(sql, [], |row| row.get(0)).expect("it reads")
+        };
+        {
+            let db = Db::open(folder.path()).expect("it opens");
+            // The outbox has its new columns already, which cannot be added again.
+            db.connection.execute_batch("ALTER TABLE journal DROP COLUMN judged").expect("the layout before had none");
+            db.set_meta("schema", "3").expect("it is noted");
+        }
+        for _ in 0..2 {
+            let fault = Db::open(folder.path()).expect_err("its second step fails");
+            assert!(fault.to_string().contains("duplicate column name: lane"), "{fault}");
+            assert_eq!(columns(&Connection::open(folder.path().join("streamgauge.db")).expect("it opens")), 0, "the first step is taken back");
+        }
     }
 
     #[test]

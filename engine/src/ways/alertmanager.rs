@@ -140,8 +140,8 @@ impl Sent {
                 *both = state;
             }
         }
-        // Where not all of its alerts are named, one that is missing may fire all the same.
-        let whole = seen.places.len() >= seen.alerts as usize;
+        // Those that fire are named first: where not all of them are, one that is missing may fire all the same.
+        let whole = seen.places.len() >= seen.firing_alerts as usize;
         for (labels, state) in known.into_iter().flatten() {
             let gone = if *state == State::Ended || !whole { *state } else { State::Ends };
             states.entry(labels.clone()).or_insert(gone);
@@ -318,9 +318,18 @@ mod tests {
     #[test]
     fn what_is_not_named_any_more_because_there_are_too_many_is_not_ended() {
         let mut told = told();
-        told[2].incident.alerts = 60;
+        (told[2].incident.alerts, told[2].incident.firing_alerts) = (60, 60);
         told[2].incident.places.truncate(1);
         assert_eq!(sent(&told[..3])[2].iter().filter(|alert| alert.ends_with("fires")).count(), 2);
+    }
+
+    #[test]
+    fn what_has_ended_is_ended_though_too_many_others_have_for_it_to_be_named() {
+        let mut told = told();
+        (told[3].incident.alerts, told[3].incident.firing_alerts) = (60, 1);
+        told[3].incident.places.retain(|place| place.firing);
+        let sent = sent(&told[..4]);
+        assert_eq!(sent[3], ["openai/gpt-4o warning fires", "openai/gpt-4o-mini warning ends"]);
     }
 
     #[test]

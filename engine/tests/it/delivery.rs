@@ -362,3 +362,56 @@ async fn alerts_are_told_on_nats_as_json_under_their_id() {
         assert!(body["summary"].as_str().is_some_and(|text| text.contains("error rate")), "{body}");
     }
 }
+
+#[tokio::test]
+async fn what_may_have_been_posted_is_posted_again_where_slack_does_not_let_the_engine_look() {
+    let nats = Nats::start().await;
+    // Without the scope that looking needs.
+    let slack = Slack::start(&[CHANNEL]).await;
+    let setup = Setup::new(&nats).slack(&slack.url).set("slack.look_back", "true").rule("errors.rhai", ERRORS);
+    let engine = setup.start().await;
+    slack.script_posts(&[Fault::DropAfterAccept]).await;
+    publish(&nats, &failing(&["extraction"])).await;
+    let messages = slack.until("the alert and its repeat", PATIENCE, |messages| messages.len() == 2).await;
+    assert_eq!(copies(&messages).into_values().collect::<Vec<_>>(), [[false, true]]);
+    let status = engine.until("all receipts", PATIENCE, |status| status["outbox"]["waiting"] == 0).await;
+    assert_eq!(status["outbox"]["failed"], 0);
+}
+
+#[tokio::test]
+async fn a_webhook_that_does_not_answer_holds_up_no_other_way_out() {
+    const ENVIRONMENTS: usize = 44;
+    const TIMEOUT: Duration = Duration::from_secs(40);
+    let nats = Nats::start().await;
+    let channels: Vec<_> = (0..ENVIRONMENTS).map(|number| format!("#c{number}")).collect();
+    let slack = Slack::start(&channels.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // It takes connections, and says nothing.
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/", hole.local_addr().expect("it is bound"));
+    let mut setup = Setup::new(&nats).slack(&slack.url).set("webhooks.hole.url", &url).set("webhooks.hole.timeout", "40s");
+    for (number, channel) in channels.iter().enumerate() {
+        setup = setup.set(&format!("environments.e{number}.channel"), channel);
+    }
+    let _engine = setup.rule("errors.rhai", ERRORS).start().await;
+    let stages: Vec<_> = (0..ENVIRONMENTS).map(|number| format!("s{number}")).collect();
+    let begun = std::time::Instant::now();
+    publish(&nats, &failing(&stages.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    let messages = slack.until("a message in each channel", PATIENCE, |messages| copies(messages).len() == ENVIRONMENTS).await;
+    assert!(begun.elapsed() < TIMEOUT, "{} messages after {:?}", messages.len(), begun.elapsed());
+}
+
+#[tokio::test]
+async fn what_comes_back_is_shown_in_the_channel_as_well() {
+    let nats = Nats::start().await;
+    let slack = Slack::start(&[CHANNEL]).await;
+    let _engine = Setup::new(&nats).slack(&slack.url).rule("errors.rhai", ERRORS).start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    say(&mut publishing, &calls(&[("extraction", 0..60, true), ("extraction", 60..240, false)])).await;
+    let over = |messages: &[Message]| messages.first().is_some_and(|head| head.headline().contains("RESOLVED"));
+    slack.until("its end", PATIENCE, over).await;
+    say(&mut publishing, &calls(&[("extraction", 240..300, true)])).await;
+    let messages = slack.until("its return", PATIENCE, |messages| messages.iter().any(|message| message.broadcast)).await;
+    assert_eq!(slack.heads().len(), 1, "{messages:#?}");
+    let loud: Vec<_> = messages.iter().filter(|message| message.broadcast).map(|message| message.text.as_str()).collect();
+    assert!(loud.len() == 1 && loud[0].contains("Back for the"), "{loud:?}");
+}

@@ -29,6 +29,7 @@ mod publishing;
 mod recordings;
 mod reload;
 mod replay;
+mod reposting;
 mod searching;
 mod serving;
 mod slack;

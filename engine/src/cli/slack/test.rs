@@ -10,8 +10,8 @@ use crate::message;
 use crate::outbox::now;
 use crate::sample;
 use crate::slack::token::{Standing, way_out};
-use crate::slack::{Posted, Slack, blocks, hint};
-use machine::incident::{Occasion, Telling};
+use crate::slack::{Posted, Slack, blocks, hint, is_loud};
+use machine::incident::Telling;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -66,12 +66,12 @@ pub(super) async fn test(args: Test, config: &Config) -> Result<Outcome, Fault> 
             say(format!("{step:<14}{did}"));
         } else {
             sleep(BETWEEN).await;
-            let last = matches!(telling.occasion, Occasion::Resolved { .. });
-            let line = again(async || slack.post(id, blocks::line(&telling.id, &telling, false), Some(ts), last).await).await;
+            let loud = is_loud(&telling.occasion);
+            let line = again(async || slack.post(id, blocks::line(&telling.id, &telling, false), Some(ts), loud).await).await;
             if !matches!(line, Posted::Sent(_)) {
                 return Ok(refused(step, &line));
             }
-            say(format!("{step:<14}{did}; its thread says so{}", if last { ", and so does the channel" } else { "" }));
+            say(format!("{step:<14}{did}; its thread says so{}", if loud { ", and so does the channel" } else { "" }));
         }
         sleep(BETWEEN).await;
     }
