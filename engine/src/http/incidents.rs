@@ -112,7 +112,10 @@ pub(super) async fn find(app: &App, name: &str) -> Result<Option<Found>, Problem
     let asked = seen.as_ref().map_or(name, |seen| &seen.id).to_owned();
     let Some(kept) = app.store.ask(move |db| db.incident(&asked)).await? else { return Ok(None) };
     let Some(seen) = seen.or_else(|| kept.seen(None)) else { return Ok(None) };
+    let id = seen.id.clone();
+    let earlier = app.store.ask(move |db| db.earlier_alerts(&id)).await?;
     let mut alerts = kept.alerts;
+    alerts.extend(earlier);
     alerts.sort_by_key(|alert| (alert.reason.ends(), std::cmp::Reverse(alert.severity)));
     Ok(Some(Found { seen, alerts }))
 }

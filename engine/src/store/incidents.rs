@@ -154,10 +154,18 @@ impl Db {
 
     fn whole(&self, body: &str) -> Result<Incident, Fault> {
         let mut incident: Incident = read(body)?;
-        let mut statement = self.connection.prepare_cached("SELECT body FROM members WHERE incident = ?1 ORDER BY ordinal")?;
+        let mut statement = self.connection.prepare_cached("SELECT body FROM members WHERE incident = ?1 AND ordinal >= 0 ORDER BY ordinal")?;
         let bodies = statement.query_map([&incident.id], |row| row.get::<_, String>(0))?;
         incident.alerts = bodies.map(|body| body.map_err(Fault::from).and_then(|body| notification(&body))).collect::<Result<_, _>>()?;
         Ok(incident)
+    }
+
+    /// Alerts of an incident in whose place others fired later, the first first.
+    pub fn earlier_alerts(&self, incident: &str) -> Result<Vec<Notification>, Fault> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT body FROM members WHERE incident = ?1 AND ordinal < 0 ORDER BY body ->> 'fired', alert")?;
+        let bodies = statement.query_map([incident], |row| row.get::<_, String>(0))?;
+        bodies.map(|body| body.map_err(Fault::from).and_then(|body| notification(&body))).collect()
     }
 
     /// Where an incident's message is on a route.
@@ -217,11 +225,16 @@ fn put(connection: &Connection, incident: &Incident, now: Timestamp) -> Result<(
     let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO members VALUES (?1, ?2, ?3, ?4)")?;
     for (ordinal, alert) in incident.alerts.iter().enumerate() {
         // A notification's id changes with what it says, and its place when its incident becomes part of another.
-        let last: Option<(String, usize)> = known.query_row([&incident.id, &alert.alert_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        if last.is_none_or(|(id, place)| id != alert.id || place != ordinal) {
+        let last: Option<(String, i64)> = known.query_row([&incident.id, &alert.alert_id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if last.is_none_or(|(id, place)| id != alert.id || place != ordinal as i64) {
             insert.execute(params![incident.id, alert.alert_id, ordinal, written(alert)?])?;
         }
     }
+    // Those in whose place others fired stay for its page.
+    let listed: Vec<&str> = incident.alerts.iter().map(|alert| alert.alert_id.as_str()).collect();
+    let mut replaced = connection
+        .prepare_cached("UPDATE members SET ordinal = -1 WHERE incident = ?1 AND ordinal >= 0 AND alert NOT IN (SELECT value FROM json_each(?2))")?;
+    replaced.execute(params![incident.id, written(&listed)?])?;
     Ok(())
 }
 
@@ -444,6 +457,22 @@ mod tests {
         db.sent(due(&db)[0].seq, "C1/1.1").expect("it is written");
         forget(&db.connection, day).expect("it is written");
         assert_eq!(db.post(&over.id, ROUTE).expect("it reads"), None);
+    }
+
+    #[test]
+    fn an_alert_in_whose_place_another_fired_is_kept_for_the_page_alone() {
+        let (_folder, mut db) = store();
+        let (mut incident, _) = fleeting();
+        kept(&mut db, &incident);
+        let before = incident.alerts[0].alert_id.clone();
+        incident.alerts[0] = machine::Notification { id: "b-fired".to_owned(), alert_id: "b".to_owned(), ..incident.alerts[0].clone() };
+        for _ in 0..2 {
+            kept(&mut db, &incident);
+            let found = db.incident(&before).expect("it reads").expect("it is found by either");
+            assert_eq!((found.id.as_str(), found.alerts.len(), found.alerts[0].alert_id.as_str()), (incident.id.as_str(), 1, "b"));
+            let earlier: Vec<_> = db.earlier_alerts(&incident.id).expect("it reads").into_iter().map(|alert| alert.alert_id).collect();
+            assert_eq!(earlier, [before.as_str()]);
+        }
     }
 
     #[test]
