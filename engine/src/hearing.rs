@@ -25,9 +25,10 @@ use crate::http::{App, Problem};
 use crate::incidents::Incidents;
 use crate::outbox::now;
 use crate::routes::Routes;
+use crate::slack::text::escape;
 use crate::store::{Audited, Way};
 use crate::subscriptions::Subscriptions;
-use answer::{Answer, Api, escaped};
+use answer::{Answer, Api};
 use buttons::Button;
 use command::Command;
 use operators::Operators;
@@ -92,13 +93,14 @@ pub fn hear(
 ) -> Result<Option<axum::Router>, Fault> {
     let secret = |secret: &crate::config::Secret| secret.resolve().map_err(|error| Fault::plain(error.to_string()));
     let (app_token, signing_secret) = (secret(&config.app_token)?, secret(&config.signing_secret)?);
-    let Some(api) = Api::new(config)? else {
+    let Around { app, incidents, subscriptions, routes, public_url } = around;
+    let Some(token) = app.slack_token.clone() else {
         if app_token.is_some() || signing_secret.is_some() {
             warn!("nothing is heard from Slack, because no bot token is set");
         }
         return Ok(None);
     };
-    let Around { app, incidents, subscriptions, routes, public_url } = around;
+    let api = Api::new(config, token)?;
     let hearing = Hearing(Arc::new(Inner {
         app,
         incidents,
@@ -219,7 +221,7 @@ impl Hearing {
 /// A refusal of the API's as an answer.
 fn refused(problem: &Problem) -> String {
     let (what, hint) = problem.said();
-    format!("{}\nhint: {}", escaped(what), escaped(hint))
+    format!("{}\nhint: {}", escape(what), escape(hint))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ mod calls;
 pub(crate) mod costs;
 pub(crate) mod explain;
 mod export;
-mod incidents;
+pub(crate) mod incidents;
 pub(crate) mod judges;
 mod metrics;
 pub mod openapi;
@@ -21,7 +21,7 @@ mod reload;
 mod rules;
 pub(crate) mod runs;
 mod series;
-mod silences;
+pub(crate) mod silences;
 pub(crate) mod status;
 pub(crate) mod why;
 

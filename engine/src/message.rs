@@ -8,7 +8,9 @@ mod line;
 mod sparkline;
 pub mod words;
 
-pub use incident::{Groups, IncidentMessage, Link, Offer, Runbook, Silencing, State, for_terminal as incident_for_terminal, incident};
+pub use incident::{
+    Groups, IncidentMessage, Link, Offer, Runbook, Silencing, State, agreeing, count, for_terminal as incident_for_terminal, incident,
+};
 pub use line::{line, said};
 pub use sparkline::sparkline;
 
@@ -30,8 +32,6 @@ pub struct Message {
     pub runbook: Option<String>,
     /// Where to look further.
     pub link: String,
-    /// Links to calls that show the trouble, each with the way to its run.
-    pub examples: Vec<String>,
     /// The alert's id, so that people and machines can name it.
     pub alert_id: String,
     /// It may have been posted before.
@@ -109,7 +109,6 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         fields,
         runbook: notification.runbook.clone(),
         link: format!("{public_url}/alerts/{}", notification.alert_id),
-        examples: notification.examples.iter().map(|sequence| format!("{public_url}/calls/{sequence}")).collect(),
         alert_id: notification.alert_id.clone(),
         possible_repeat,
     }

@@ -5,7 +5,7 @@
 pub mod blocks;
 mod chart;
 pub mod scopes;
-mod text;
+pub mod text;
 pub mod token;
 
 use crate::config::SlackConfig;

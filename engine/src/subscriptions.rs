@@ -59,22 +59,13 @@ impl Filter {
 /// As a person writes it after `subscribe`; `everything` where it asks for nothing.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = self.severity.map(|severity| format!("severity>={}", severity_name(severity)));
+        let severity = self.severity.map(|severity| format!("severity>={}", severity.name()));
         let term = |(key, value): &(String, String)| {
             let quoted = value.is_empty() || value.contains(char::is_whitespace);
             if quoted { format!("{key}=\"{value}\"") } else { format!("{key}={value}") }
         };
         let parts: Vec<String> = severity.into_iter().chain(self.terms.iter().map(term)).collect();
         if parts.is_empty() { f.write_str("everything") } else { f.write_str(&parts.join(" ")) }
-    }
-}
-
-/// As rules write it.
-pub fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
     }
 }
 

@@ -7,6 +7,7 @@ use super::terminal::{Paint, cut, printable, width};
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::message::agreeing;
 use model::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -101,7 +102,7 @@ fn lines(incident: &Value, width: usize, paint: Paint) -> Vec<String> {
     let head = cut(&head, width);
     let alerts = match (incident["firing_alerts"].as_u64().unwrap_or_default(), incident["alerts"].as_u64().unwrap_or_default()) {
         (_, ..=1) => String::new(),
-        (firing, all) => format!(" · {firing} of {all} alerts fire"),
+        (firing, all) => format!(" · {firing} of {all} alerts {}", agreeing(firing, "fires", "fire")),
     };
     let span = match incident["ended"].as_str() {
         Some(ended) => format!("{} to {}", minute(text(incident, "began")), minute(ended)),
@@ -261,7 +262,11 @@ mod tests {
             "group": [["stage", ""]], "summary": "error rate is 50 %", "began": "2026-11-23T10:00:30Z", "ended": null, "alerts": 3, "firing_alerts": 2,
             "acknowledged": { "by": "ann", "at": "2026-11-23T10:01:00Z" },
             "silenced": { "id": "s1", "of": { "incident": "i12" }, "by": "bob", "at": "2026-11-23T10:01:00Z", "until": null }, "cause": [] });
-        let lines = lines(&incident, 120, Paint::PLAIN);
+        let shown = |incident: &Value| lines(incident, 120, Paint::PLAIN);
+        let mut one = incident.clone();
+        one["firing_alerts"] = json!(1);
+        assert!(shown(&one)[1].contains(" · 1 of 3 alerts fires · "), "{:?}", shown(&one));
+        let lines = shown(&incident);
         assert_eq!(lines[0], "● err\u{fffd}[2Jors  production · (none)");
         let state = "  i12  since 2026-11-23 10:00 UTC · critical · 2 of 3 alerts fire · acknowledged by ann · silenced by bob until it is resolved";
         assert_eq!(lines[1], state);

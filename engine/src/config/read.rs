@@ -303,7 +303,8 @@ fn stream_name(node: &Node) -> Result<String, Fault> {
 
 fn subjects(node: &Node) -> Result<Vec<String>, Fault> {
     // A stream that took these would feed our own output back to us.
-    const OURS: [&str; 4] = ["streamgauge.alerts.>", "streamgauge.dead", "streamgauge.datasets.>", "streamgauge.verdicts.>"];
+    const OURS: [&str; 5] =
+        ["streamgauge.alerts.>", "streamgauge.incidents.>", "streamgauge.dead", "streamgauge.datasets.>", "streamgauge.verdicts.>"];
     let subjects = node.list(|node| {
         let subject = node.text()?;
         let token = |(at, token): (usize, &str)| match token {

@@ -199,6 +199,10 @@ fn subjects_are_valid_apart_and_not_our_own() {
         "nats.subjects = [\"a\", \"*.dead\"]",
         &format!("1:23: `nats.subjects` would take in our own output: `*.dead` overlaps `streamgauge.dead`\n{ours}"),
     );
+    for subject in ["streamgauge.incidents.>", "streamgauge.verdicts.>", "streamgauge.datasets.>"] {
+        let said = format!("1:18: `nats.subjects` would take in our own output: `{subject}` overlaps `{subject}`\n{ours}");
+        check(&format!("nats.subjects = [\"{subject}\"]"), &said);
+    }
     check(
         "nats.subjects = [\"llm.>\", \"llm.calls\"]",
         "1:17: `nats.subjects` must not overlap, for NATS refuses such a stream: `llm.>` and `llm.calls`\nhint: keep the wider one",

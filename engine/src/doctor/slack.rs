@@ -77,7 +77,8 @@ fn permissions(config: &Config, has: Option<&BTreeSet<String>>) -> Finding {
     let Some(has) = has else {
         return Finding::warning(check, "could not be told: the answer names none", "give the app chat:write and chat:write.public");
     };
-    let answers = matches!(config.slack.app_token.resolve(), Ok(Some(_)));
+    // Over connections that the engine opens, or over HTTP.
+    let answers = [&config.slack.app_token, &config.slack.signing_secret].into_iter().any(|secret| matches!(secret.resolve(), Ok(Some(_))));
     let missing = scopes::missing(&config.slack, answers, has);
     if missing.is_empty() {
         let without: Vec<_> = SCOPES.iter().filter(|scope| scope.need == Need::Comfort && !has.contains(scope.name)).map(purpose).collect();
@@ -119,6 +120,9 @@ fn listed(scopes: &BTreeSet<String>) -> String {
 fn named(config: &Config) -> BTreeMap<String, Vec<String>> {
     let mut named: BTreeMap<String, Vec<String>> = BTreeMap::new();
     named.entry(config.slack.channel.clone()).or_default().push("slack.channel".to_owned());
+    if let Some(channel) = &config.slack.fallback_channel {
+        named.entry(channel.clone()).or_default().push("slack.fallback_channel".to_owned());
+    }
     for (name, own) in config.environments.iter().filter(|(_, own)| own.notify) {
         if let Some(channel) = &own.channel {
             named.entry(channel.clone()).or_default().push(format!("environments.{name}"));

@@ -4,17 +4,21 @@
 //! asks again.
 
 use super::payload::{Person, Place};
-use crate::config::{Sensitive, SlackConfig};
+use crate::config::SlackConfig;
 use crate::error::Fault;
 use crate::slack::hint;
+use crate::slack::text::cut_lines;
+use crate::slack::token::{Token, is_of_token};
 use crate::web;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Value, json};
+use slack_morphism::prelude::SlackApiToken;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
 /// Characters of one answer; more is a page's business.
-const TEXT_MAX: usize = 3_900;
+pub const TEXT_MAX: usize = 3_900;
 /// Of what Slack answers: the ids of the members of a large group.
 const ANSWER_MAX: usize = 1 << 20;
 /// Tries of one answer: a person waits.
@@ -53,30 +57,8 @@ impl Answer {
             To::Person => "ephemeral",
             To::Channel => "in_channel",
         };
-        json!({ "response_type": kind, "replace_original": false, "text": cut(&self.text), "unfurl_links": false, "unfurl_media": false })
+        json!({ "response_type": kind, "replace_original": false, "text": cut_lines(&self.text, TEXT_MAX), "unfurl_links": false, "unfurl_media": false })
     }
-}
-
-/// Slack's three control characters, so that nothing of a log or of a person's can make a mention or a link.
-pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// The same inside backticks.
-pub fn code(text: &str) -> String {
-    format!("`{}`", escaped(text).replace('`', "'"))
-}
-
-/// At most [`TEXT_MAX`] characters, whole lines where there are several.
-fn cut(text: &str) -> String {
-    if text.chars().count() <= TEXT_MAX {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(TEXT_MAX - 2).collect();
-    let whole = kept.rfind('\n').filter(|at| *at > 0).map_or(kept.as_str(), |at| &kept[..at]);
-    // A block of code that was open is closed again.
-    let open = whole.matches("```").count() % 2 == 1;
-    format!("{whole}\n{}", if open { "…```" } else { "…" })
 }
 
 /// Why Slack did not do what it was asked.
@@ -101,12 +83,12 @@ impl Trouble {
     }
 }
 
-/// Slack's Web API with the bot's token; cheap to clone.
+/// Slack's Web API with the bot's token, which is the outbox's: one that was changed on disk is taken up wherever it is first missed. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     client: reqwest::Client,
     url: String,
-    token: Sensitive,
+    token: Arc<Token>,
     timeout: Duration,
 }
 
@@ -117,33 +99,42 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// `None` without a bot token.
-    ///
     /// # Errors
-    /// When the token cannot be read, or the system has no certificates to trust.
-    pub fn new(config: &SlackConfig) -> Result<Option<Self>, Fault> {
-        let token = config.bot_token.resolve().map_err(|error| Fault::plain(error.to_string()))?;
-        let Some(token) = token else { return Ok(None) };
-        Ok(Some(Self { client: web::client_for(&config.api_url, "Slack")?, url: config.api_url.clone(), token, timeout: config.timeout }))
+    /// When the system has no certificates to trust.
+    pub fn new(config: &SlackConfig, token: Arc<Token>) -> Result<Self, Fault> {
+        Ok(Self { client: web::client_for(&config.api_url, "Slack")?, url: config.api_url.clone(), token, timeout: config.timeout })
     }
 
     /// Calls a method. Arguments go as a form, which every method takes.
     pub async fn call(&self, method: &str, args: &[(&str, &str)]) -> Result<Value, Trouble> {
+        let used = self.token.current();
+        let came = self.call_with(&used, method, args).await;
+        let newer = self.token.current();
+        // Nothing was done with a token that Slack does not take.
+        let again = matches!(&came, Err(Trouble::Refused(problem)) if is_of_token(problem)) && newer != used;
+        if again { self.call_with(&newer, method, args).await } else { came }
+    }
+
+    async fn call_with(&self, token: &SlackApiToken, method: &str, args: &[(&str, &str)]) -> Result<Value, Trouble> {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(args).finish();
         let request = self
             .client
             .post(format!("{}/{method}", self.url))
-            .header(AUTHORIZATION, format!("Bearer {}", self.token.expose()))
+            .header(AUTHORIZATION, format!("Bearer {}", token.token_value.0))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
         let body = self.ask(request).await?;
         let answer: Value = serde_json::from_slice(&body).map_err(|_| Trouble::Unknown("the answer cannot be read".to_owned()))?;
         if answer["ok"] == true {
+            self.token.answered(token, None);
             return Ok(answer);
         }
         match answer["error"].as_str() {
             Some("ratelimited" | "rate_limited") => Err(Trouble::Later(AGAIN)),
-            Some(error) => Err(Trouble::Refused(error.to_owned())),
+            Some(error) => {
+                self.token.answered(token, Some(error));
+                Err(Trouble::Refused(error.to_owned()))
+            }
             None => Err(Trouble::Unknown("the answer cannot be read".to_owned())),
         }
     }
@@ -175,7 +166,7 @@ impl Api {
 
     /// Posts `text` as the app, which tells whether it may write there. The message's timestamp.
     pub async fn post(&self, channel: &str, text: &str) -> Result<String, Trouble> {
-        let text = cut(text);
+        let text = cut_lines(text, TEXT_MAX);
         let args = [("channel", channel), ("text", text.as_str()), ("unfurl_links", "false"), ("unfurl_media", "false")];
         let answer = tried(|| self.call("chat.postMessage", &args), |_| false).await?;
         Ok(answer["ts"].as_str().unwrap_or_default().to_owned())
@@ -201,7 +192,7 @@ impl Api {
             (To::Channel, Trouble::Unknown(_)) => Err(trouble),
             (To::Channel, _) => self.post(&place.channel, &answer.text).await.map(|_| ()),
             (To::Person, _) => {
-                let text = cut(&answer.text);
+                let text = cut_lines(&answer.text, TEXT_MAX);
                 let args = [("channel", place.channel.as_str()), ("user", by.id.as_str()), ("text", text.as_str())];
                 tried(|| self.call("chat.postEphemeral", &args), |_| true).await.map(|_| ())
             }
@@ -223,24 +214,5 @@ async fn tried<T, F: Future<Output = Result<T, Trouble>>>(ask: impl Fn() -> F, a
         };
         tries += 1;
         tokio::time::sleep(pause).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_is_named_in_an_answer_can_ping_or_leave_its_code() {
-        assert_eq!(escaped("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
-        assert_eq!(code("a`*b*`<@U1>"), "`a'*b*'&lt;@U1&gt;`");
-    }
-
-    #[test]
-    fn a_long_answer_ends_with_a_whole_line_and_closes_its_code() {
-        let long = format!("head\n```{}```", "a line of a table\n".repeat(400));
-        let shown = cut(&long);
-        assert!(shown.chars().count() <= TEXT_MAX + 4 && shown.ends_with("a line of a table\n…```"), "{shown}");
-        assert_eq!(cut("short"), "short");
     }
 }

@@ -4,15 +4,17 @@
 //! was asked, that somebody was first.
 
 use super::Hearing;
-use super::answer::{Answer, code, escaped};
+use super::answer::Answer;
 use super::operators::Wants;
 use super::payload::{Act, Person};
 use super::words;
 use crate::actions::{Came, Chosen, Refused};
 use crate::error::Fault;
+use crate::http;
 use crate::incidents;
 use crate::outbox::now;
-use machine::incident::{Seen, Silenced};
+use crate::slack::text::{code, escape};
+use machine::incident::{Seen, Silence, Silenced};
 use model::Span;
 
 /// A button or an option of a menu.
@@ -71,22 +73,25 @@ impl Hearing {
         }
     }
 
-    /// `Err`: nothing was changed, and why. The same of those below.
+    /// `Err`: what was wanted is not so, and why. The same of those below.
     pub(super) async fn acknowledge(&self, by: &Person, name: &str) -> Result<Result<Seen, Answer>, Fault> {
         let shown = by.shown();
         let act = self.0.incidents.acknowledge(name, &shown);
         let answer = self.noted(by, "ack", name, act, outcome).await?;
-        Ok(self.settled(name, answer, |seen| {
-            let by = seen.acknowledged.as_ref().map_or_else(String::new, |known| format!(" by {} {}", escaped(&known.by), words::when(known.at)));
+        let already = |seen: &Seen| {
+            let by = seen.acknowledged.as_ref().map_or_else(String::new, |known| format!(" by {} {}", escape(&known.by), words::when(known.at)));
             format!("{} was acknowledged already{by}; nothing was changed.", code(&seen.id))
-        }))
+        };
+        self.settled(answer, already, words::unknown(name), name).await
     }
 
     pub(super) async fn silence(&self, by: &Person, of: Silenced, length: Option<Span>) -> Result<Result<machine::incident::Silence, Answer>, Fault> {
-        let subject = match &of {
-            Silenced::Incident(name) => name.clone(),
-            Silenced::Alerts(terms) => terms.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),
-        };
+        if let Silenced::Alerts(terms) = &of
+            && let Err(problem) = http::silences::known(&self.0.app, &terms.iter().cloned().collect()).await
+        {
+            return Ok(Err(Answer::person(super::refused(&problem))));
+        }
+        let subject = http::silences::about(&of);
         let until = length.map(|length| now() + length);
         let shown = by.shown();
         let act = self.0.incidents.silence(of, until, &shown);
@@ -95,42 +100,86 @@ impl Hearing {
             Err(answer) => outcome(answer),
         };
         let came = self.noted(by, "silence", &subject, act, said).await?;
+        let already = |seen: &Seen| format!("{} is silenced already; nothing was changed.", code(&seen.id));
         Ok(match came {
             Ok(silence) => Ok(silence),
-            Err(answer) => Err(self
-                .settled(&subject, answer, |seen| format!("{} is silenced already; nothing was changed.", code(&seen.id)))
-                .err()
-                .unwrap_or_else(|| Answer::person(words::unknown(&subject)))),
+            Err(answer) => {
+                let settled = self.settled(answer, already, words::unknown(&subject), &subject).await?;
+                Err(settled.err().unwrap_or_else(|| Answer::person(words::unknown(&subject))))
+            }
         })
     }
 
     pub(super) async fn unsilence(&self, by: &Person, id: &str) -> Result<Result<Option<Seen>, Answer>, Fault> {
         let shown = by.shown();
-        let act = self.0.incidents.unsilence(id, &shown);
-        let answer = self.noted(by, "unsilence", id, act, outcome).await?;
-        if matches!(answer, incidents::Answer::Lifted) {
-            return Ok(Ok(None));
-        }
-        Ok(self.settled(id, answer, |seen| format!("{} is not silenced; nothing was changed.", code(&seen.id))).map(Some))
+        let act = async {
+            let known = self.0.incidents.one(id).await?;
+            // A silence of several alerts is ended by its own id, by somebody who knows that it is one.
+            match known.and_then(|seen| Some((covering(&seen)?, seen))) {
+                Some((silence, seen)) => Ok(Err((silence, seen))),
+                None => self.0.incidents.unsilence(id, &shown).await.map(Ok),
+            }
+        };
+        let said = |came: &Result<incidents::Answer, (Silence, Seen)>| match came {
+            Ok(answer) => outcome(answer),
+            Err((silence, _)) => format!("refused: silence {} is about other alerts as well", silence.id),
+        };
+        let answer = match self.noted(by, "unsilence", id, act, said).await? {
+            Ok(incidents::Answer::Lifted) => return Ok(Ok(None)),
+            Ok(answer) => answer,
+            Err((silence, seen)) => return Ok(Err(Answer::person(words::still_silenced(&seen, &silence, false)))),
+        };
+        let already = |seen: &Seen| format!("{} is not silenced; nothing was changed.", code(&seen.id));
+        Ok(match self.settled(answer, already, words::no_silence(id), id).await? {
+            Ok(seen) => match covering(&seen) {
+                Some(silence) => Err(Answer::person(words::still_silenced(&seen, &silence, true))),
+                None => Ok(Some(seen)),
+            },
+            Err(answer) => Err(answer),
+        })
     }
 
-    /// An answer of the incidents' keeper as one for the person.
-    fn settled(&self, name: &str, answer: incidents::Answer, already: impl FnOnce(&Seen) -> String) -> Result<Seen, Answer> {
-        match answer {
-            incidents::Answer::Done(seen) => Ok(*seen),
-            incidents::Answer::Already(seen) => Err(Answer::person(already(&seen))),
-            incidents::Answer::Over(seen) => Err(Answer::person(words::over(&seen, &self.0.public_url))),
-            incidents::Answer::Unknown | incidents::Answer::Lifted => Err(Answer::person(words::unknown(name))),
-            incidents::Answer::Full => Err(Answer::person(
+    /// An answer of the incidents' keeper about `name` as one for the person; `unknown`: what to say where nobody ever heard of it.
+    async fn settled(
+        &self,
+        answer: incidents::Answer,
+        already: impl FnOnce(&Seen) -> String,
+        unknown: String,
+        name: &str,
+    ) -> Result<Result<Seen, Answer>, Fault> {
+        Ok(Err(match answer {
+            incidents::Answer::Done(seen) => return Ok(Ok(*seen)),
+            incidents::Answer::Already(seen) => Answer::person(already(&seen)),
+            incidents::Answer::Over(seen) => Answer::person(words::over(&seen, &self.0.public_url)),
+            incidents::Answer::Unknown | incidents::Answer::Lifted => self.forgotten(name, unknown).await,
+            incidents::Answer::Full => Answer::person(
                 "As many silences hold as are kept; nothing was silenced. `/streamgauge list` names them: end those that nobody needs.",
-            )),
-        }
+            ),
+        }))
     }
 
-    /// What the calls of its leading alert tell.
+    /// What its keeper does not know any more is over, where the store still has it.
+    async fn forgotten(&self, name: &str, unknown: String) -> Answer {
+        Answer::person(match http::incidents::find(&self.0.app, name).await {
+            Ok(Some(found)) => words::over(&found.seen, &self.0.public_url),
+            Ok(None) => unknown,
+            Err(problem) => super::refused(&problem),
+        })
+    }
+
+    /// What the calls of its leading alert tell, also of one that is long over.
     pub(super) async fn why(&self, name: &str) -> Result<Answer, Fault> {
-        let Some(seen) = self.0.incidents.one(name).await? else { return Ok(Answer::person(words::unknown(name))) };
-        let found = match crate::http::why::read(&self.0.app, &seen.lead.alert_id).await {
+        let seen = match http::incidents::find(&self.0.app, name).await {
+            Ok(Some(found)) => found.seen,
+            Ok(None) => return Ok(Answer::person(words::nothing_to_explain(name))),
+            Err(problem) => return Ok(Answer::person(super::refused(&problem))),
+        };
+        let told = match seen.firing {
+            true => http::why::read(&self.0.app, &seen.lead.alert_id).await,
+            // How it ended is known; what alerts would tell now is of those that go on.
+            false => http::why::of(&self.0.app, seen.lead.clone()).await,
+        };
+        let found = match told {
             Ok(found) => found,
             Err(problem) => return Ok(Answer::person(super::refused(&problem))),
         };
@@ -143,26 +192,31 @@ impl Hearing {
             Ok(proposed) => proposed,
             Err(refused) => {
                 return Ok(Answer::person(match refused {
-                    Refused::Unknown(name) => words::unknown(&name),
+                    Refused::Unknown(name) => return Ok(self.forgotten(&name, words::unknown(&name)).await),
                     Refused::Over(seen) => words::over(&seen, &self.0.public_url),
-                    Refused::AlertOver { rule } => format!("What {} told of is over, so nothing was done.", escaped(&rule)),
-                    Refused::NotProposed { rule, .. } => format!("Rule {} does not propose that any more; nothing was done.", escaped(&rule)),
+                    Refused::AlertOver { rule } => format!("What {} told of is over, so nothing was done.", escape(&rule)),
+                    Refused::NotProposed { rule, .. } => format!("Rule {} does not propose that any more; nothing was done.", escape(&rule)),
                 }));
             }
         };
         let (action, shown) = (&proposed.action, by.shown());
         let doing = async { Ok(self.0.app.actions.perform(&proposed, &shown).await) };
         let came = self.noted(by, "action", &proposed.subject(), doing, |came| came.outcome(action)).await?;
-        let label = escaped(&action.label);
+        let label = escape(&action.label);
         Ok(Answer::person(match came {
-            Came::Done => format!("*{label}* is done: {}.", escaped(&action.target.done())),
-            Came::Already { at, by } => format!("*{label}* is done already, by {} {}; it was not done again.", escaped(&by), words::when(at)),
+            Came::Done => format!("*{label}* is done: {}.", escape(&action.target.done())),
+            Came::Already { at, by } => format!("*{label}* is done already, by {} {}; it was not done again.", escape(&by), words::when(at)),
             Came::Unsure(why) => {
-                format!("*{label}* may be done or not: {}. Look before you try again; its id would be the same.", escaped(&why))
+                format!("*{label}* may be done or not: {}. Look before you try again; its id would be the same.", escape(&why))
             }
-            Came::Failed(why) => format!("*{label}* could not be done: {}. You may try again.", escaped(&why)),
+            Came::Failed(why) => format!("*{label}* could not be done: {}. You may try again.", escape(&why)),
         }))
     }
+}
+
+/// What silences an incident and other alerts as well.
+fn covering(seen: &Seen) -> Option<Silence> {
+    seen.silenced.clone().filter(|silence| matches!(silence.of, Silenced::Alerts(_)))
 }
 
 /// What came of a wish, for the audit log.

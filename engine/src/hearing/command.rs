@@ -3,6 +3,7 @@
 //! Pure: whatever is typed gives a wish, or a mistake that says what, where and the nearest known word. Deliberately absent: whether what is named
 //! exists, and doing it (`commands.rs`).
 
+use crate::http::silences::LENGTHS;
 use crate::subscriptions::Filter;
 use machine::incident::Silenced;
 use model::nearest::nearest;
@@ -15,8 +16,6 @@ use std::ops::RangeInclusive;
 const TEXT_MAX: usize = 2_000;
 /// Terms of one filter: more than alerts have labels.
 const TERMS_MAX: usize = 12;
-/// How long a silence may last: a month is for the configuration.
-const SILENCE: RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(30 * 86_400);
 /// What `top` may look back, as the costs' page.
 const WINDOW: RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(31 * 86_400);
 const DAY: Span = Span::from_secs(86_400);
@@ -286,8 +285,9 @@ fn silence(rest: &[Word], end: &Word) -> Result<Command, Mistake> {
                 None => return Err(end.refuse("until what?", "until resolved, or a length of time such as 4h")),
             }
         } else if let Some(span) = Span::parse(text) {
-            if !SILENCE.contains(&span) {
-                return Err(word.refuse(format!("{span} is no length for a silence"), "from 1m to 30d"));
+            if !LENGTHS.contains(&span) {
+                let hint = format!("from {} to {}", LENGTHS.start(), LENGTHS.end());
+                return Err(word.refuse(format!("{span} is no length for a silence"), hint));
             }
             Some(span)
         } else if incident.is_none() {

@@ -4,7 +4,7 @@
 //! What changes with one incident is said by its message and thread.
 
 use super::Hearing;
-use super::answer::{Answer, Trouble, code, escaped};
+use super::answer::{Answer, Trouble};
 use super::command::{Command, Which};
 use super::operators::Wants;
 use super::payload::{Act, Place};
@@ -12,6 +12,7 @@ use super::words;
 use crate::error::Fault;
 use crate::http;
 use crate::outbox::now;
+use crate::slack::text::{code, escape};
 use crate::subscriptions::{Filter, SUBSCRIPTIONS_MAX, Subscribed, Subscription};
 use index::{Key, Text};
 use machine::incident::Silenced;
@@ -102,8 +103,8 @@ impl Hearing {
         }
         let mut told = format!(
             "📣 {} subscribed this channel to {wanted}. `/streamgauge unsubscribe {}` ends it.",
-            escaped(&by.shown()),
-            escaped(&written(&filter))
+            escape(&by.shown()),
+            escape(&written(&filter))
         );
         if let Some(environment) = filter.term("environment")
             && self.0.routes.environments.get(environment).is_some_and(|(_, notify)| !notify)
@@ -155,18 +156,15 @@ impl Hearing {
         let ending = self.0.subscriptions.remove(&place.channel, filter);
         self.noted(by, "unsubscribe", &subject, ending, |ended| format!("{ended} ended")).await?;
         let still: Vec<String> = self.configured(place).into_iter().map(|why| format!("\nIt still hears of {why}.")).collect();
-        Ok(Answer::channel(format!("{} ended this channel's subscription to {what}.{}", escaped(&by.shown()), still.concat())))
+        Ok(Answer::channel(format!("{} ended this channel's subscription to {what}.{}", escape(&by.shown()), still.concat())))
     }
 
     async fn silenced(&self, act: &Act, of: Silenced, length: Option<Span>) -> Result<Answer, Fault> {
-        let what = match &of {
-            Silenced::Incident(name) => code(name),
-            Silenced::Alerts(terms) => terms.iter().map(|(key, value)| code(&format!("{key}={value}"))).collect::<Vec<_>>().join(" "),
-        };
+        let what = words::silenced(&of);
         Ok(match self.silence(&act.by, of, length).await? {
             Ok(silence) => {
-                let (by, until) = (escaped(&act.by.shown()), words::until(silence.until, "it is resolved"));
-                let back = |id: &str| format!("`/streamgauge unsilence {}` takes it back.", escaped(id));
+                let (by, until) = (escape(&act.by.shown()), words::until(silence.until, "it is resolved"));
+                let back = |id: &str| format!("`/streamgauge unsilence {}` takes it back.", escape(id));
                 match &silence.of {
                     Silenced::Incident(incident) => Answer::person(format!("🔕 You silenced {what} {until}. {}", back(incident))),
                     Silenced::Alerts(_) => Answer::channel(format!("🔕 {by} silenced {what} {until}. {}", back(&silence.id))),
@@ -213,7 +211,7 @@ fn cannot_write(error: &str) -> String {
         "is_archived" => "It is archived: subscribe another channel.",
         "missing_scope" => "The app lacks the scope chat:write; whoever installed it can add it and install it again.",
         "restricted_action" | "restricted_action_read_only_channel" => "The workspace lets only some people write here; subscribe another channel.",
-        other => return format!("I cannot write here ({}): {}. Nothing was changed.", escaped(other), escaped(crate::slack::hint(other))),
+        other => return format!("I cannot write here ({}): {}. Nothing was changed.", escape(other), escape(crate::slack::hint(other))),
     };
     format!("I cannot write here. {way} Nothing was changed.")
 }

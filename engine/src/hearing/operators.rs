@@ -6,6 +6,7 @@
 
 use super::answer::Api;
 use super::payload::Person;
+use crate::slack::scopes::is_group;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -33,7 +34,7 @@ pub struct Operators {
 impl Operators {
     /// `named` are ids of people (`U…`, `W…`) and of groups (`S…`), which the configuration has checked.
     pub fn new(named: &[String]) -> Self {
-        let (groups, people) = named.iter().cloned().partition(|id| id.starts_with('S'));
+        let (groups, people) = named.iter().cloned().partition(|id| is_group(id));
         Self { people, groups, members: Mutex::default() }
     }
 

@@ -10,6 +10,7 @@ use super::Hearing;
 use super::payload::of_envelope;
 use crate::config::Sensitive;
 use crate::error::Fault;
+use crate::message::count;
 use crate::outbox::now;
 use crate::slack::connector;
 use futures_util::future::BoxFuture;
@@ -65,7 +66,7 @@ impl Standing {
             (true, 0, Some(problem)) => format!("not connected: {problem}"),
             (true, connections, _) => {
                 let since = self.since.map(|since| format!(" since {since}")).unwrap_or_default();
-                format!("connected{since} ({connections} connections)")
+                format!("connected{since} ({})", count(connections as u64, "connection"))
             }
         }
     }
@@ -335,5 +336,16 @@ impl SlackSocketModeClientListener for Ear {
         Self: 'f,
     {
         Box::pin(self.again(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standing_counts_its_connections() {
+        let of = |connections| Standing { on: true, connections, since: None, problem: None }.said();
+        assert_eq!([of(1), of(2)], ["connected (1 connection)", "connected (2 connections)"]);
     }
 }

@@ -46,7 +46,7 @@ struct Brief<'a> {
 }
 
 /// An incident with its alerts, those that fire before the others.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub seen: Seen,
     pub alerts: Vec<Notification>,
 }
@@ -107,7 +107,7 @@ pub(super) async fn ended(app: &App, most: usize) -> Result<Vec<Seen>, Problem> 
 }
 
 /// By its id, an alert's, or, while it may still change, the beginning that only one has.
-pub(super) async fn find(app: &App, name: &str) -> Result<Option<Found>, Problem> {
+pub(crate) async fn find(app: &App, name: &str) -> Result<Option<Found>, Problem> {
     let seen = app.incidents.one(name).await?;
     let asked = seen.as_ref().map_or(name, |seen| &seen.id).to_owned();
     let Some(kept) = app.store.ask(move |db| db.incident(&asked)).await? else { return Ok(None) };

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long one may last. What is shorter is over before anybody reads of it; what is longer belongs into the configuration.
-pub(super) const LENGTHS: std::ops::RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(30 * 86_400);
+pub(crate) const LENGTHS: std::ops::RangeInclusive<Span> = Span::from_secs(60)..=Span::from_secs(30 * 86_400);
 /// What every alert has beside the keys of its group.
 const KEYS: [&str; 3] = ["environment", "rule", "severity"];
 
@@ -99,7 +99,7 @@ pub(super) fn end(length: Option<&str>, until: Option<&str>, now: Timestamp) -> 
 }
 
 /// Refuses what no alert can be: a silence of it would silence nothing, and nobody would know.
-async fn known(app: &App, terms: &BTreeMap<String, String>) -> Result<(), Problem> {
+pub(crate) async fn known(app: &App, terms: &BTreeMap<String, String>) -> Result<(), Problem> {
     if terms.is_empty() {
         return Err(refused(
             "this would silence every alert there is".to_owned(),
@@ -166,7 +166,7 @@ pub(super) fn full() -> Problem {
 }
 
 /// `i12ab…`, or `rule=fallback-rate stage=extraction`.
-pub(super) fn about(of: &Silenced) -> String {
+pub(crate) fn about(of: &Silenced) -> String {
     match of {
         Silenced::Incident(id) => id.clone(),
         Silenced::Alerts(terms) => terms.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "),

@@ -5,6 +5,7 @@ use crate::why::{About, Why};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use machine::Notification;
 use serde_json::{Value, json};
 
 pub(super) async fn why(State(app): State<App>, Named(id): Named) -> Result<Json<Value>, Problem> {
@@ -20,7 +21,11 @@ pub(super) async fn why(State(app): State<App>, Named(id): Named) -> Result<Json
 
 /// `None` where single calls cannot tell.
 pub(crate) async fn read(app: &App, id: &str) -> Result<Option<Why>, Problem> {
-    let told = alerts::told(app, id).await?;
+    of(app, alerts::told(app, id).await?).await
+}
+
+/// The same of an alert as it was told.
+pub(crate) async fn of(app: &App, told: Notification) -> Result<Option<Why>, Problem> {
     let (environment, ended) = (told.environment.clone(), told.reason.ends().then_some(told.at));
     let about = app
         .reader

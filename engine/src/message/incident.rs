@@ -510,8 +510,13 @@ fn listed(items: impl Iterator<Item = String>, most: usize, all: usize) -> Strin
 }
 
 /// `1 group`, `1,234 calls`
-pub(super) fn count(number: u64, what: &str) -> String {
+pub fn count(number: u64, what: &str) -> String {
     format!("{} {what}{}", show::number(number as f64), if number == 1 { "" } else { "s" })
+}
+
+/// The word that goes with a number: `1 of 9 calls is bad`, `2 of 9 calls are bad`.
+pub fn agreeing(number: u64, one: &'static str, more: &'static str) -> &'static str {
+    if number == 1 { one } else { more }
 }
 
 fn times(times: u32) -> String {

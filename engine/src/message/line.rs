@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: what is worth a line, which the machine decides, and the message above, which `incident.rs` composes anew each time.
 
-use super::incident::{NAME_MAX, count, ends, hit, named_place, place, shown, what_and_where};
+use super::incident::{NAME_MAX, agreeing, count, ends, hit, named_place, place, shown, what_and_where};
 use super::words::{Words, name, sentence};
 use crate::standing;
 use machine::Reason;
@@ -37,7 +37,10 @@ pub fn said(telling: &Telling) -> Words {
         Occasion::Worse { severity } => format!("Worse: it is {} now. {}{}", severity.name(), what_and_where(seen), now(seen)).into(),
         Occasion::Updated => format!("Brought up to date{}", now(seen)).into(),
         Occasion::Eased { firing: 0 } => "Eased: nothing of it fires at the moment".into(),
-        Occasion::Eased { firing } => format!("Eased: {firing} of {} still fire{}", count(u64::from(seen.alerts), "alert"), now(seen)).into(),
+        Occasion::Eased { firing } => {
+            let fire = agreeing(u64::from(*firing), "fires", "fire");
+            format!("Eased: {firing} of {} still {fire}{}", count(u64::from(seen.alerts), "alert"), now(seen)).into()
+        }
         Occasion::Explained => {
             let lines = seen.findings.iter().flat_map(|findings| &findings.cause);
             let lines: Vec<_> = lines.map(|line| sentence(line, OUTCOME_MAX)).filter(|line| !line.is_empty()).take(2).collect();
@@ -88,11 +91,13 @@ fn now(seen: &Seen) -> String {
 
 /// `; 1,234 calls, 310 runs, 57 users were hit; cost $1.23`
 fn were_hit(seen: &Seen) -> String {
-    let Some(hit) = seen.findings.as_ref().and_then(hit) else { return String::new() };
+    let Some((findings, hit)) = seen.findings.as_ref().and_then(|findings| Some((findings, hit(findings)?))) else { return String::new() };
+    let counts = [findings.calls, findings.runs, findings.users].into_iter().flatten();
+    let were = agreeing(counts.fold(0, u64::saturating_add), "was", "were");
     match hit.split_once("; ") {
-        Some((counts, cost)) => format!("; {counts} were hit; {cost}"),
+        Some((counts, cost)) => format!("; {counts} {were} hit; {cost}"),
         None if hit.starts_with("cost ") => format!("; {hit}"),
-        None => format!("; {hit} were hit"),
+        None => format!("; {hit} {were} hit"),
     }
 }
 

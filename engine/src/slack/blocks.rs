@@ -70,7 +70,8 @@ pub fn incident(id: &str, message: &IncidentMessage, shown: Chart) -> SlackMessa
         State::Over { resolved: true } => "✅",
         State::Over { resolved: false } => "⚪",
     };
-    let mut blocks: Vec<SlackBlock> = vec![SlackHeaderBlock::new(pt!(cut(&unbroken(&format!("{mark} {}", message.headline)), HEADER_MAX))).into()];
+    let mut blocks: Vec<SlackBlock> =
+        vec![SlackHeaderBlock::new(pt!(shortened(&unbroken(&format!("{mark} {}", message.headline)), HEADER_MAX))).into()];
     blocks.push(section(&facts(message)));
     if !message.cause.is_empty() {
         let lines: Vec<_> = message.cause.iter().map(|line| escape(line)).collect();

@@ -19,6 +19,8 @@ pub enum Need {
     Always,
     /// Where people answer from Slack.
     ToAnswer,
+    /// Where they do, and `slack.operators` names a group: without it none of its members may.
+    ToKnowGroups,
     /// Where `slack.look_back` is on.
     ToLookBack,
     /// It works without, and can tell or do less.
@@ -35,7 +37,7 @@ pub const SCOPES: [Scope; 8] = [
     Scope { name: "commands", purpose: "the command /streamgauge", need: Need::ToAnswer },
     Scope { name: "channels:read", purpose: "telling whether a public channel exists and the bot may write there", need: Need::Comfort },
     Scope { name: "groups:read", purpose: "telling the same of private channels", need: Need::Comfort },
-    Scope { name: "usergroups:read", purpose: "letting user groups act, where slack.operators names some", need: Need::Comfort },
+    Scope { name: "usergroups:read", purpose: "letting user groups act, where slack.operators names some", need: Need::ToKnowGroups },
     Scope {
         name: "channels:history",
         purpose: "finding out after a crash whether a message came through, with slack.look_back",
@@ -44,11 +46,17 @@ pub const SCOPES: [Scope; 8] = [
     Scope { name: "groups:history", purpose: "the same in private channels, with slack.look_back", need: Need::Comfort },
 ];
 
+/// Whether `slack.operators` names one as a group (`S…`), and not as a person.
+pub fn is_group(operator: &str) -> bool {
+    operator.starts_with('S')
+}
+
 /// Those that this configuration needs and the token has not. `answers`: people answer from Slack.
 pub fn missing(config: &SlackConfig, answers: bool, has: &BTreeSet<String>) -> Vec<Scope> {
     let needed = |need: Need| match need {
         Need::Always => true,
         Need::ToAnswer => answers,
+        Need::ToKnowGroups => answers && config.operators.iter().any(|operator| is_group(operator)),
         Need::ToLookBack => config.look_back,
         Need::Comfort => false,
     };
@@ -91,6 +99,12 @@ mod tests {
             |config: &SlackConfig, answers, has: BTreeSet<String>| missing(config, answers, &has).iter().map(|scope| scope.name).collect::<Vec<_>>();
         assert_eq!(names(&config, false, has(&[])), ["chat:write"]);
         assert_eq!(names(&config, true, has(&["chat:write"])), ["commands"]);
+        config.operators = vec!["U0ANA".to_owned()];
+        assert_eq!(names(&config, true, has(&["chat:write"])), ["commands"], "people are known by their ids");
+        config.operators.push("S0ONCALL".to_owned());
+        assert_eq!(names(&config, true, has(&["chat:write", "commands"])), ["usergroups:read"], "members of a group would be refused");
+        assert_eq!(names(&config, false, has(&["chat:write"])), [""; 0], "where nobody answers, nobody operates");
+        config.operators.clear();
         config.look_back = true;
         assert_eq!(names(&config, true, has(&["chat:write", "commands"])), ["channels:history"]);
     }

@@ -1,4 +1,4 @@
-//! Texts as Slack takes them: escaped, cut to its limits, with times in the reader's own zone.
+//! Texts as Slack takes them, in messages and in answers: escaped, cut to its limits, with times in the reader's own zone.
 
 use crate::message::moment;
 use crate::message::words::{Part, Words};
@@ -7,9 +7,14 @@ use model::Timestamp;
 /// A blank at which no line ends.
 pub(super) const NO_BREAK: char = '\u{a0}';
 
-/// Slack's three control characters, so that no log can make a mention or a link.
-pub(super) fn escape(text: &str) -> String {
+/// Slack's three control characters, so that no log and no person can make a mention or a link.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The same inside backticks.
+pub fn code(text: &str) -> String {
+    format!("`{}`", escape(text).replace('`', "'"))
 }
 
 /// The same text, as long as before, whose numbers keep their units: a phone breaks a line at any blank, and `0.5` in one line and `%` in the next is
@@ -26,8 +31,8 @@ pub(super) fn unbroken(text: &str) -> String {
     joined.collect()
 }
 
-/// At most `most` characters, the last one an ellipsis where something is missing; never inside an escape.
-pub(super) fn cut(text: &str, most: usize) -> String {
+/// What is escaped, in at most `most` characters, the last one an ellipsis where something is missing; never inside an escape.
+pub fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -39,6 +44,20 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     kept
 }
 
+/// The same of several lines: the last ones go as a whole, and a block of code that was open is closed again.
+pub fn cut_lines(text: &str, most: usize) -> String {
+    /// What may stand after the last line: a line's end, an ellipsis and the end of a block of code.
+    const END: usize = 5;
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(END)).collect();
+    let Some(at) = kept.rfind('\n').filter(|at| *at > 0) else { return cut(text, most) };
+    let whole = &kept[..at];
+    let open = whole.matches("```").count() % 2 == 1;
+    format!("{whole}\n{}", if open { "…```" } else { "…" })
+}
+
 /// Words in Slack's markup, in at most `most` characters: a time is there whole or not at all.
 pub(super) fn mrkdwn(words: &Words, most: usize) -> String {
     let mut text = String::new();
@@ -46,7 +65,7 @@ pub(super) fn mrkdwn(words: &Words, most: usize) -> String {
     for part in words.parts() {
         let (part, whole) = match part {
             Part::Text(text) => (escape(text), false),
-            Part::Moment { at, beside } => (date(*at, *beside), true),
+            Part::Moment { at, beside } => (date(*at, Some(*beside)), true),
         };
         let long = part.chars().count();
         if long > room {
@@ -63,9 +82,10 @@ pub(super) fn mrkdwn(words: &Words, most: usize) -> String {
     text
 }
 
-/// A time that Slack shows in its reader's zone, with ours for those who cannot. What is not after 1970 is written by us alone.
-pub(super) fn date(at: Timestamp, beside: Timestamp) -> String {
-    let fallback = moment(at, Some(beside));
+/// A time that Slack shows in its reader's zone, with ours for those who cannot; with its day, unless that is also the day of `beside`. What is not
+/// after 1970 is written by us alone.
+pub fn date(at: Timestamp, beside: Option<Timestamp>) -> String {
+    let fallback = moment(at, beside);
     if at.millis() < 1000 {
         return fallback;
     }
@@ -75,8 +95,8 @@ pub(super) fn date(at: Timestamp, beside: Timestamp) -> String {
 }
 
 /// A link; what would end it early is encoded.
-pub(super) fn link(url: &str, label: &str) -> String {
-    let url = url.replace('&', "&amp;").replace('<', "%3C").replace('>', "%3E").replace('|', "%7C");
+pub fn link(url: &str, label: &str) -> String {
+    let url = url.replace('&', "&amp;").replace('<', "%3C").replace('>', "%3E").replace('|', "%7C").replace(' ', "%20");
     format!("<{url}|{}>", escape(label).replace('|', "¦"))
 }
 
@@ -87,7 +107,19 @@ mod tests {
     #[test]
     fn nothing_in_a_message_can_ping() {
         assert_eq!(escape("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
-        assert_eq!(link("http://a/?x=<!here>|&y", "a|<!here>"), "<http://a/?x=%3C!here%3E%7C&amp;y|a¦&lt;!here&gt;>");
+        assert_eq!(link("http://a/?x=<!here>| &y", "a|<!here>"), "<http://a/?x=%3C!here%3E%7C%20&amp;y|a¦&lt;!here&gt;>");
+        assert_eq!(code("a`*b*`<@U1>"), "`a'*b*'&lt;@U1&gt;`", "nor leave its code");
+    }
+
+    #[test]
+    fn a_long_text_ends_with_a_whole_line_and_closes_its_code() {
+        let long = format!("head\n```{}```", "a line of a table\n".repeat(400));
+        for most in [100, 3_900] {
+            let shown = cut_lines(&long, most);
+            assert!(shown.chars().count() <= most && shown.ends_with("a line of a table\n…```"), "{shown}");
+        }
+        assert_eq!(cut_lines("short", 10), "short");
+        assert_eq!(cut_lines("one line&amp;more", 12), "one line…", "of one line, what fits");
     }
 
     #[test]
@@ -115,8 +147,9 @@ mod tests {
     #[test]
     fn a_time_of_another_day_says_which() {
         let at = |text| Timestamp::parse(text).expect("it is a time");
-        let said = date(at("2026-11-22T23:58:00Z"), at("2026-11-23T00:02:00Z"));
+        let said = date(at("2026-11-22T23:58:00Z"), Some(at("2026-11-23T00:02:00Z")));
         assert_eq!(said, "<!date^1795391880^{date_short_pretty} at {time}|2026-11-22 23:58 UTC>");
-        assert_eq!(date(Timestamp::EPOCH, Timestamp::EPOCH), "00:00 UTC");
+        assert_eq!(date(at("2026-11-22T23:58:00Z"), None), said, "and beside nothing, too");
+        assert_eq!(date(Timestamp::EPOCH, Some(Timestamp::EPOCH)), "00:00 UTC");
     }
 }

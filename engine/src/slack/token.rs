@@ -74,7 +74,7 @@ impl Token {
     }
 
     /// As it is now.
-    pub(super) fn current(&self) -> SlackApiToken {
+    pub fn current(&self) -> SlackApiToken {
         SlackApiToken::new(self.held().expose().into())
     }
 
@@ -82,10 +82,18 @@ impl Token {
     /// the next request is signed with that.
     pub(super) fn heard<T>(&self, used: &SlackApiToken, answer: &Result<T, SlackClientError>) {
         match answer {
-            Err(SlackClientError::ApiError(error)) if is_of_token(&error.code) => self.refused(used, &error.code),
-            // Whatever else it says, it knows who asks.
-            Ok(_) | Err(SlackClientError::ApiError(_)) => self.accepted(),
+            Ok(_) => self.answered(used, None),
+            Err(SlackClientError::ApiError(error)) => self.answered(used, Some(&error.code)),
             Err(_) => {}
+        }
+    }
+
+    /// The same of a request that was not made through slack-morphism; `problem` is Slack's own word, where it refused.
+    pub fn answered(&self, used: &SlackApiToken, problem: Option<&str>) {
+        match problem {
+            Some(problem) if is_of_token(problem) => self.refused(used, problem),
+            // Whatever else it says, it knows who asks.
+            _ => self.accepted(),
         }
     }
 

@@ -218,6 +218,15 @@ async fn what_is_wrong_with_slack_and_judges_is_said_with_the_way_out() {
     let answering = whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", "xapp-test");
     let missing = of(&answering, "slack scopes").await;
     assert!(missing.starts_with("warning: commands is missing; the token has chat:write; needed: commands (the command /streamgauge)"), "{missing}");
+    // Over HTTP people answer as well, and members of a group are known by its scope alone.
+    let over_http = |operators: &str| whole(&nats, &slack, &judge).env("SLACK_SIGNING_SECRET", "signing-secret").set("slack.operators", operators);
+    let missing = of(&over_http("[]"), "slack scopes").await;
+    assert!(missing.starts_with("warning: commands is missing; the token has chat:write; needed: commands (the command /streamgauge)"), "{missing}");
+    let missing = of(&over_http(r#"["S0ONCALL"]"#), "slack scopes").await;
+    assert!(missing.starts_with("warning: commands, usergroups:read are missing; the token has chat:write; needed: "), "{missing}");
+    slack.scopes("chat:write,channels:read,groups:read");
+    let fallback = of(&set("slack.fallback_channel", "#last-resort"), "slack #last-resort").await;
+    assert!(fallback.starts_with("failed: there is no such channel that the bot can see (slack.fallback_channel)"), "{fallback}");
     let wrong = whole(&nats, &slack, &judge).env("SLACK_BOT_TOKEN", "xoxb-wrong");
     assert!(of(&wrong, "slack").await.contains("refuses the bot token: invalid_auth; Slack does not know it: put the Bot User OAuth Token"));
     let hears = |token: &str| whole(&nats, &slack, &judge).env("SLACK_APP_TOKEN", token);

@@ -141,6 +141,12 @@ impl Engine {
     pub fn signal(&self, name: &str) {
         let id = self.process.id().expect("the engine runs").to_string();
         std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
+        // A thread that is at work stops a moment later.
+        let begun = Instant::now();
+        while name == "STOP" && !all_stopped(&id) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not stop");
+            std::thread::yield_now();
+        }
     }
 
     /// SIGTERM, and the exit status of the drained engine.
@@ -179,6 +185,14 @@ impl Engine {
     pub async fn until(&self, what: &str, patience: Duration, enough: impl Fn(&Value) -> bool) -> Value {
         until(what, patience, || self.status(), enough).await
     }
+}
+
+/// Whether every thread of a process stands still; true where the system does not say.
+fn all_stopped(process: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    // The state follows the name, which is in parentheses.
+    let stands = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'));
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok()).all(stands)
 }
 
 /// Asks again and again until `enough` says so of the answer.

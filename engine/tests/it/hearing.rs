@@ -359,6 +359,96 @@ async fn an_action_is_published_once_by_those_who_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bot_token_that_was_changed_on_disk_is_taken_up_by_whoever_asks_slack_first() {
+    let nats = Nats::start().await;
+    let slack = Workspace::start(Settings { paced: false, ..Settings::default() }).await.expect("loopback has a free port");
+    let setup = Setup::new(&nats).slack(&slack.api_url()).env("SLACK_APP_TOKEN", "xapp-test").set("slack.operators", r#"["S-oncall"]"#);
+    let secret = setup.path("token");
+    std::fs::write(&secret, "xoxb-former\n").expect("the token is written");
+    let setup = setup.set("slack.bot_token.file", &secret.display().to_string());
+    let engine = setup.start().await;
+    slack.until("two connections", PATIENCE, |slack| slack.connections() == 2).await;
+    let refused = |ready: &Value| ready["slack"]["problem"] == "invalid_auth";
+    until("the refusal", PATIENCE, || engine.json("/readyz"), refused).await;
+    let ana = slack.person("ana");
+    let unknown = said(&ana.commands(COMMAND, "ack nothing").await).await;
+    assert!(unknown.contains("the members of S-oncall cannot be read (invalid_auth"), "{unknown}");
+
+    std::fs::write(&secret, "xoxb-test\n").expect("the token is written");
+    let known = said(&ana.commands(COMMAND, "ack nothing").await).await;
+    assert!(known.contains("I know of no incident `nothing`"), "{known}");
+    assert_eq!(engine.json("/readyz").await["slack"]["state"], "ok", "everybody hears of it");
+    let done = said(&ana.commands(COMMAND, "subscribe stage=extraction").await).await;
+    assert!(done.contains("Done: this channel hears of `stage=extraction`"), "{done}");
+    assert!(engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_names_what_there_is_and_is_ended_by_its_own_name() {
+    let mut stage = stage(Settings::default(), |setup| setup).await;
+    let (incident, _) = stage.incident().await;
+    let ana = stage.slack.person("ana");
+    let asked = async |text: &str| said(&ana.commands(COMMAND, text).await).await;
+    for (text, expected) in [
+        ("silence rule=erors 8h", "there is no rule `erors`\nhint: did you mean `errors`?"),
+        ("silence tenant=acme 8h", "there is no key of an alert's group `tenant`"),
+    ] {
+        let refused = asked(text).await;
+        assert!(refused.contains(expected), "{text}: {refused}");
+    }
+    assert!(!asked("list").await.contains("*Silences*"));
+    let unknown = asked("unsilence s0").await;
+    assert!(unknown.contains("I know of no silence and no incident `s0` any more; nothing was changed."), "{unknown}");
+
+    in_time(&ana.commands(COMMAND, "silence rule=errors stage=extraction 4h").await);
+    let listed = until("the silence", PATIENCE, async || asked("list").await, |list| list.contains("*Silences*")).await;
+    let silence = listed.split_once("🔕 `").and_then(|(_, rest)| rest.split_once('`')).expect("it has a name").0.to_owned();
+    let covered = asked(&format!("unsilence {incident}")).await;
+    let by =
+        format!("is silenced by silence `{silence}` of `rule=errors` `stage=extraction`, which is about other alerts as well; nothing was changed.");
+    assert!(covered.contains(&by) && covered.contains(&format!("`/streamgauge unsilence {silence}` ends that one.")), "{covered}");
+    assert!(asked("list").await.contains("silenced by @ana until"), "it is silent still");
+
+    // One of its own ends, and what covers it stays.
+    asked(&format!("silence {incident} 1h")).await;
+    let stays = asked(&format!("unsilence {incident}")).await;
+    assert!(stays.contains(&format!("alone is ended, and it stays silent by silence `{silence}`")), "{stays}");
+    let ended = asked(&format!("unsilence {silence}")).await;
+    assert!(ended.contains(&format!("`{silence}` is heard of again")), "{ended}");
+    until("no silence", PATIENCE, async || asked("list").await, |list| !list.contains("silenced by") && !list.contains("*Silences*")).await;
+    let audited: Vec<_> = stage.audited().await.into_iter().filter(|entry| entry.1 == "unsilence").map(|entry| entry.2).collect();
+    let refused = format!("refused: silence {silence} is about other alerts as well");
+    assert_eq!(audited, ["done", "done", refused.as_str(), "refused: there is none of this name"]);
+    assert!(stage.engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_long_over_is_still_explained_and_said_to_be_over() {
+    let settle = |setup: Setup| setup.set("incidents.reopen", "1s").set("incidents.settle", "1s").set("slack.operators", r#"["S-oncall"]"#);
+    let mut stage = stage(Settings::default(), settle).await;
+    let (incident, alert) = stage.incident().await;
+    let message = stage.buttons(&incident, &alert).await;
+    stage.calls(60..300, false).await;
+    // Its keeper alone knows it by its beginning.
+    let by_its_beginning = format!("/api/v1/incidents/{}", &incident[..8]);
+    let status = async || stage.engine.get(&by_its_beginning).await.0;
+    until("its keeper to forget it", PATIENCE, status, |status| *status == 404).await;
+    stage.engine.until("the index", PATIENCE, |status| status["index"]["behind"] == 0).await;
+    let ana = stage.slack.person("ana");
+    let why = said(&ana.clicks(&message, "why").await.expect("a button")).await;
+    assert!(why.contains(&incident) && why.contains("calls were bad from") && why.contains("/search?where="), "{why}");
+    for button in ["ack", "unsilence", "act:0"] {
+        let over = said(&ana.clicks(&message, button).await.expect("a button")).await;
+        assert!(over.contains(&format!("`{incident}` is over since")) && over.contains("so nothing was changed"), "{button}: {over}");
+    }
+    let over = said(&ana.chooses(&message, "silence", &format!("{incident}|1h")).await.expect("an option")).await;
+    assert!(over.contains("so nothing was changed"), "{over}");
+    let never = said(&ana.commands(COMMAND, "why i0123456789abcdef").await).await;
+    assert!(never.starts_with("I know of no incident `i0123456789abcdef` any more. "), "{never}");
+    assert!(stage.engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_nobody_named_nobody_does_what_a_rule_proposes() {
     let mut stage = stage(Settings::default(), |setup| setup).await;
     let (incident, alert) = stage.incident().await;

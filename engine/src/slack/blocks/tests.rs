@@ -240,6 +240,12 @@ fn ended_in_three_ways() -> Seen {
     seen
 }
 
+/// Over, and nothing else was hit.
+fn of_one_call() -> Seen {
+    let findings = Findings { calls: Some(1), runs: None, users: None, cost_usd: None, ..findings() };
+    Seen { findings: Some(findings), ..resolved() }
+}
+
 fn of_three_rules() -> Seen {
     let mut seen = opened();
     let other = |rule: &str, group: &[(&str, &str)], firing| Place {
@@ -390,6 +396,16 @@ fn an_incident_of_several_rules_says_how_many_and_whose_words_are_told() {
 }
 
 #[test]
+fn a_header_that_is_cut_loses_its_end_and_not_what_stands_behind_an_ampersand() {
+    let mut seen = acknowledged();
+    seen.acknowledged = seen.acknowledged.map(|by| Acknowledged { by: format!("@{}", "a".repeat(29)), ..by });
+    seen.rules = vec!["r".repeat(60)];
+    seen.lead.group[0].1 = "Q&A extraction".to_owned();
+    let header = blocks_of(&shown(&seen, Chart::Native))[0]["text"]["text"].as_str().expect("it has a header").to_owned();
+    assert!(header.contains(" — Q&A extraction · openai") && header.ends_with('…') && header.chars().count() <= HEADER_MAX, "{header}");
+}
+
+#[test]
 fn a_line_of_the_thread_has_its_reason_the_person_and_the_numbers() {
     let seen = |seen: Seen, occasion: Occasion, by: Option<&str>, time: &str| {
         let telling = Telling { id: "ia1-2".to_owned(), at: at(time), occasion, by: by.map(ToOwned::to_owned), aloud: true, incident: seen };
@@ -414,6 +430,7 @@ fn a_line_of_the_thread_has_its_reason_the_person_and_the_numbers() {
             "Worse: it is critical now. invalid-json — extraction · openai · gpt-4o: invalid_json rate 8 %",
         ),
         (seen(grown(), Occasion::Eased { firing: 2 }, None, soon), "Eased: 2 of 12 alerts still fire: invalid_json rate 8 %"),
+        (seen(grown(), Occasion::Eased { firing: 1 }, None, soon), "Eased: 1 of 12 alerts still fires: invalid_json rate 8 %"),
         (
             seen(opened(), Occasion::Explained, None, soon),
             "Most likely cause: prompt version 7 (83 % of the excess; 9.1 % bad there, 0.3 % elsewhere, new)",
@@ -435,6 +452,7 @@ fn a_line_of_the_thread_has_its_reason_the_person_and_the_numbers() {
             seen(resolved(), Occasion::Resolved { reason: Reason::Resolved }, None, "2026-11-22T14:45:00Z"),
             "Resolved after 42m; 1,234 calls, 310 runs, 57 users were hit; cost $1.23",
         ),
+        (seen(of_one_call(), Occasion::Resolved { reason: Reason::Resolved }, None, "2026-11-22T14:45:00Z"), "Resolved after 42m; 1 call was hit"),
         (
             seen(resolved(), Occasion::Resolved { reason: Reason::Adopted }, None, "2026-11-22T14:45:00Z"),
             "Ended after 42m: adopted as the new normal; 1,234 calls, 310 runs, 57 users were hit; cost $1.23",
