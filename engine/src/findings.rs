@@ -72,16 +72,18 @@ impl Finder {
         let mut scope = of_rule.next().cloned().unwrap_or_else(|| lead.group.clone());
         of_rule.for_each(|group| scope.retain(|pair| group.contains(pair)));
         let whole = scope.is_empty();
-        let Some(about) = About::of(&Notification { group: scope, ..lead.clone() }, &plan, until) else { return Ok(findings) };
+        let Some(about) = About::of(&Notification { group: scope.clone(), ..lead.clone() }, &plan, until) else { return Ok(findings) };
         let (bad, times) = (about.bad.clone(), Times { from: Some(about.since), until: Some(about.until) });
         let mut why = self.calls.why(about).await.map_err(|error| error.to_string())?;
-        // Within one group there may be nothing to compare with: all of a model's calls fail where its provider is down. Beside all others it shows.
+        // Within one group there may be nothing to compare with: all of a model's calls fail where its provider is down. Beside all others it shows. Steps
+        // of runs are compared within it alone: beside calls of other stages, what comes before one is not what comes before the other.
         if why.lines.is_empty()
             && !whole
             && let Some(about) = About::of(&Notification { group: Vec::new(), ..lead.clone() }, &plan, until)
         {
             let wide = self.calls.why(about).await.map_err(|error| error.to_string())?;
-            (why.lines, why.across) = (wide.lines, wide.across);
+            why.lines = wide.across.as_ref().map(|across| beyond(across, &scope)).unwrap_or_default();
+            why.across = wide.across;
         }
         findings.common = why
             .across
@@ -133,4 +135,10 @@ impl Finder {
             expected: observed.observation.expected,
         }))
     }
+}
+
+/// What the calls beyond a group say, where that is more than that it is the group.
+fn beyond(across: &cause::Across, group: &[(String, String)]) -> Vec<String> {
+    let known = |label: &cause::Label| group.iter().any(|(key, value)| *key == label.dimension && *value == label.value);
+    across.cause.as_ref().filter(|cause| !cause.labels.iter().all(known)).map(cause::Cause::lines).unwrap_or_default()
 }

@@ -110,6 +110,8 @@ async fn a_message_leads_to_the_broken_call_what_to_do_is_done_on_the_page_and_i
     browser.go(&incident).await;
     let title = browser.text("h1").await;
     assert!(title.contains("broken-json: production · extraction") && title.contains("firing · critical"), "{title}");
+    let why = browser.text("#why").await;
+    assert!(!why.contains("Most likely cause"), "nothing but the extraction itself broke, which its group says already: {why}");
     look(&mut browser, "0-incident").await;
     browser.follow("#why a[href^='/alerts/']").await;
     let alert = browser.address().await;
@@ -200,7 +202,8 @@ async fn a_message_leads_to_the_broken_call_what_to_do_is_done_on_the_page_and_i
     assert_eq!(browser.texts("#affected tbody th").await, users, "whom it hit stays said");
     look(&mut browser, "7-alert-resolved").await;
     browser.go(&incident).await;
-    let (title, thread) = (browser.text("h1").await, browser.text("#thread").await);
+    let (title, thread, why) = (browser.text("h1").await, browser.text("#thread").await, browser.text("#why").await);
+    assert!(why.contains("No cause stands out") && why.contains("$0.12"), "{why}");
     assert!(title.contains("resolved") && thread.contains("It is resolved"), "{title}: {thread}");
     assert_eq!(browser.texts("#do button").await.len(), 0, "there is nothing left to do");
     look(&mut browser, "8-resolved").await;

@@ -13,7 +13,7 @@ use super::silences::end_form;
 use super::thread::{self, until_when};
 use super::{alert, links};
 use crate::config::May;
-use crate::message::compose;
+use crate::message::{self, compose};
 use crate::outbox::now;
 use crate::standing;
 use axum::Extension;
@@ -132,7 +132,8 @@ fn standings(seen: &Seen) -> String {
 }
 
 fn head(body: &mut String, seen: &Seen, told: &Notification) {
-    let message = compose(told, "", false);
+    let shown = compose(told, "", false);
+    let summary = if seen.firing { shown.summary } else { message::incident(seen, "", false).summary.to_string() };
     let (mark, state) = state(seen);
     let class = if seen.firing { seen.severity.name() } else { "ended" };
     let many = how_many(seen).map_or_else(String::new, |many| format!(" · {many}"));
@@ -144,9 +145,10 @@ fn head(body: &mut String, seen: &Seen, told: &Notification) {
         seen.severity.name(),
         standings(seen),
         stands_for_all(seen),
-        escaped(&message.summary),
+        escaped(&summary),
     );
-    for (label, value) in message.fields.iter().filter(|(label, _)| label != "Environment") {
+    // When it began is said of all of it, below.
+    for (label, value) in shown.fields.iter().filter(|(label, _)| !matches!(label.as_str(), "Environment" | "Since" | "Began")) {
         let _ = write!(body, "<dt>{}<dd>{}", escaped(label), escaped(value));
     }
     if seen.rules.len() > 1 {
@@ -258,7 +260,7 @@ fn found(body: &mut String, seen: &Seen, findings: &Findings) {
     if findings.cause.is_empty() {
         *body += match findings.calls {
             Some(_) => "<p>No cause stands out: the bad calls have nothing in common that other calls do not have as well.</p>",
-            None => "<p class=dim>Single calls cannot tell its cause.</p>",
+            None => "<p class=dim>What its calls have in common cannot be told, or not yet.</p>",
         };
     }
     if let Some(calls) = findings.calls {
