@@ -3,6 +3,7 @@
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::message::agreeing;
 use model::show;
 use serde_json::Value;
 
@@ -28,7 +29,9 @@ pub(super) async fn why(args: Why, config: &Config) -> Result<Outcome, Fault> {
         say("No cause stands out: the bad calls have nothing in common that other calls do not have as well.");
     }
     lines.iter().for_each(say);
-    say(format!("Bad calls  {} of {}, in {} runs of {} users", count("bad"), count("calls"), count("runs"), count("users")));
+    let runs = agreeing(why["runs"].as_u64().unwrap_or(2), "run", "runs");
+    let users = agreeing(why["users"].as_u64().unwrap_or(2), "user", "users");
+    say(format!("Bad calls  {} of {}, in {} {runs} of {} {users}", count("bad"), count("calls"), count("runs"), count("users")));
     say(format!("Their cost ${:.2}", why["cost_usd"].as_f64().unwrap_or_default()));
     let users = why["top_users"].as_array().into_iter().flatten().take(5);
     let users: Vec<_> = users.filter_map(|user| Some(format!("{} ({})", user[0].as_str()?, show::number(user[1].as_f64()?)))).collect();

@@ -259,11 +259,12 @@ async fn read(stream: &stream::Stream, config: &NatsConfig) -> Finding {
 /// What the engine publishes.
 fn permitted(config: &Config, server: &Server) -> Vec<Finding> {
     let Some(permissions) = &server.permissions else {
-        let seen = format!("whether we may publish on {DEAD} and streamgauge.alerts.> could not be told: the server does not say");
+        let seen =
+            format!("whether we may publish on {DEAD}, streamgauge.alerts.> and streamgauge.incidents.> could not be told: the server does not say");
         let hint = "allow us to publish on $SYS.REQ.USER.INFO, or look for `Permissions Violation` in its log";
         return vec![Finding::warning("publishing", seen, hint)];
     };
-    let mut wanted = vec![("streamgauge.alerts.>", "alerts"), (DEAD, "dead letters")];
+    let mut wanted = vec![("streamgauge.alerts.>", "alerts"), ("streamgauge.incidents.>", "incidents"), (DEAD, "dead letters")];
     if !config.judges.is_empty() {
         wanted.push(("streamgauge.verdicts.>", "verdicts"));
     }

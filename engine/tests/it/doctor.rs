@@ -146,7 +146,7 @@ async fn missing_permissions_are_named_or_said_to_be_unknown() {
         format!("{{ user: {name}, password: p, permissions: {{ publish: {{ allow: [{publish}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}")
     };
     let users = [
-        user("half", r#""$JS.API.>", "streamgauge.dead", "streamgauge.alerts.production.>", "$SYS.REQ.USER.INFO""#),
+        user("half", r#""$JS.API.>", "streamgauge.dead", "streamgauge.incidents.>", "streamgauge.alerts.production.>", "$SYS.REQ.USER.INFO""#),
         user("deaf", r#""$JS.API.>", "streamgauge.>""#),
         user("none", r#""$JS.API.INFO", "$JS.API.STREAM.INFO.>", "$SYS.REQ.USER.INFO""#),
     ];
