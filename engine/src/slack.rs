@@ -19,7 +19,8 @@ use model::{Span, Timestamp};
 use serde::Deserialize;
 use slack_morphism::errors::SlackClientError;
 use slack_morphism::prelude::*;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use token::{Token, is_of_token};
 
@@ -29,6 +30,8 @@ pub struct Slack {
     token: Arc<Token>,
     timeout: Duration,
     look_back: bool,
+    /// Ids of channels by name, as far as looking back has asked: each look would ask for the whole list again. As many as are posted to.
+    ids: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl std::fmt::Debug for Slack {
@@ -73,7 +76,13 @@ impl Slack {
     pub fn new(config: &SlackConfig) -> Result<Option<Self>, Fault> {
         let Some(token) = Token::new(&config.bot_token)? else { return Ok(None) };
         let connector = connector(&config.api_url)?;
-        Ok(Some(Self { client: SlackClient::new(connector), token: Arc::new(token), timeout: config.timeout, look_back: config.look_back }))
+        Ok(Some(Self {
+            client: SlackClient::new(connector),
+            token: Arc::new(token),
+            timeout: config.timeout,
+            look_back: config.look_back,
+            ids: Arc::default(),
+        }))
     }
 
     /// Posts, in a thread where that is given; `loud`: shown in the channel as well. The receipt is the channel's id and the message's time stamp, `C…/…`.
@@ -107,13 +116,26 @@ impl Slack {
         if !self.look_back {
             return Ok(None);
         }
-        let channel = self.channel_id(channel).await?;
+        let known = self.ids().get(channel).cloned();
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let id = self.channel_id(channel).await?;
+                self.ids().insert(channel.to_owned(), id.clone());
+                id
+            }
+        };
         // Clocks differ.
         let oldest = format!("{}.000000", (since - Span::from_secs(60)).millis() / 1000);
-        let found = self.messages("conversations.history", &[("channel", &channel), ("oldest", &oldest)]).await?;
+        let found = self.messages("conversations.history", &[("channel", &id), ("oldest", &oldest)]).await;
+        if matches!(found, Err(Posted::Refused(_))) {
+            // The name may be another channel's by now.
+            self.ids().remove(channel);
+        }
+        let found = found?;
         let is_lost = |message: &Told| lost.is_some_and(|lost| lost.ts == message.ts);
         let ours = found.into_iter().find(|message| message.says("incident", incident) && message.is_first() && !is_lost(message));
-        Ok(ours.map(|message| Post { channel, ts: message.ts, maybe_repeated: false }))
+        Ok(ours.map(|message| Post { channel: id, ts: message.ts, maybe_repeated: false }))
     }
 
     /// Whether a line stands in a thread already.
@@ -126,6 +148,10 @@ impl Slack {
         }
         let found = self.messages("conversations.replies", &[("channel", &post.channel), ("ts", &post.ts)]).await?;
         Ok(found.iter().any(|message| message.says("id", id)))
+    }
+
+    fn ids(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn channel_id(&self, name: &str) -> Result<String, Posted> {

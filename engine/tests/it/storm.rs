@@ -75,7 +75,9 @@ async fn a_storm_of_five_hundred_alerts_of_forty_rules_is_a_message_that_names_t
     let engine = setup.start().await;
     let mut publishing = Publishing::new(&nats).await;
     let from_ms = now_ms() - BEFORE * 1000;
-    publish(&mut publishing, from_ms, 0..BEFORE, PER_SECOND, |_, turn| turn.wrapping_mul(2_654_435_761) % 1000 < 2).await;
+    // None fails at first: of the few calls of a tick that has just begun, one is a great part.
+    let fails = |_: &str, turn: i64| turn > 60 * PER_SECOND && turn.wrapping_mul(2_654_435_761) % 1000 < 2;
+    publish(&mut publishing, from_ms, 0..BEFORE, PER_SECOND, fails).await;
     let status = engine.until("the time before", Duration::from_secs(120), |status| status["received"] == (BEFORE * PER_SECOND) as u64).await;
     assert_eq!(in_store::<i64>(&setup.store, "SELECT COUNT(*) FROM alerts"), 0, "all is well before: {status:#}");
     // The outage comes as it would: a second in a second.
