@@ -6,23 +6,18 @@
 use crate::error::Fault;
 use crate::incidents::Incidents;
 use crate::outbox::now;
-use crate::slack::Posted;
+use crate::posted::Posted;
 use crate::store::Store;
-use crate::ways::{Call, OtherWays};
-use async_nats::connection::State;
-use futures_util::StreamExt;
+use crate::ways::{Call, OtherWays, publish};
 use machine::incident::{Occasion, Seen};
 use model::plan::{Action, Target};
 use model::{Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// For so long it is done already; later a person may mean it again. It is the time in which a NATS stream takes one message id once, unless its owner
 /// set another.
 pub const DONE_FOR: Span = Span::from_secs(120);
-/// For the server's word that it has the message.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// Actions that were just done: a person clicks one of four buttons of an incident.
 const JUST_DONE_MAX: usize = 1_000;
 /// What outcomes that were none begin with.
@@ -153,13 +148,18 @@ impl Actions {
         if let Err((at, by)) = taken {
             return Came::Already { at, by };
         }
-        let came = match &action.target {
-            Target::Subject(subject) => self.publish(subject, &message_id(which, times), action).await.unwrap_or_else(Came::Failed),
+        let id = message_id(which, times);
+        let posted = match &action.target {
+            Target::Subject(subject) => match &self.0.nats {
+                Some(client) => publish(client, subject, &id, action.payload.clone().into()).await,
+                None => Posted::Refused("calls are not read from NATS, so there is no server to publish to".to_owned()),
+            },
             Target::Webhook(name) => {
-                let call = Call { id: message_id(which, times), action, by, at, incident: seen, maybe_repeat: failed(seen, action) };
-                called(self.0.ways.call(name, &call).await)
+                let call = Call { id, action, by, at, incident: seen, maybe_repeat: failed(seen, action) };
+                self.0.ways.call(name, &call).await
             }
         };
+        let came = came(posted);
         if !matches!(came, Came::Done) {
             self.0.just_done.release(which);
         }
@@ -170,32 +170,10 @@ impl Actions {
         }
         came
     }
-
-    /// `Err`: nothing was sent, and why. A message to ourselves behind it comes back once the server has both.
-    async fn publish(&self, subject: &str, id: &str, action: &Action) -> Result<Came, String> {
-        let client = self.0.nats.as_ref().ok_or("calls are not read from NATS, so there is no server to publish to")?;
-        // The client would keep it, and publish it when nobody expects it any more.
-        if client.connection_state() != State::Connected {
-            return Err("there is no connection to NATS at the moment, and nothing was sent".to_owned());
-        }
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert("Nats-Msg-Id", id);
-        let here = client.new_inbox();
-        let mut back = client.subscribe(here.clone()).await.map_err(|error| error.to_string())?;
-        client.publish_with_headers(subject.to_owned(), headers, action.payload.clone().into()).await.map_err(|error| error.to_string())?;
-        let heard = async {
-            client.publish(here, Default::default()).await.ok()?;
-            back.next().await
-        };
-        Ok(match tokio::time::timeout(HEARD_WITHIN, heard).await {
-            Ok(Some(_)) => Came::Done,
-            Ok(None) | Err(_) => Came::Unsure(format!("the NATS server said nothing within {} s", HEARD_WITHIN.as_secs())),
-        })
-    }
 }
 
-/// What a webhook's answer means for whoever clicked.
-fn called(posted: Posted) -> Came {
+/// What it means for whoever clicked.
+fn came(posted: Posted) -> Came {
     match posted {
         Posted::Sent(_) => Came::Done,
         Posted::Later(pause) => Came::Failed(format!("it asks to be called again in {} s", pause.as_secs())),

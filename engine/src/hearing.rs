@@ -19,14 +19,14 @@ mod words;
 
 pub use socket::{Standing, way_in};
 
+use crate::auditing;
 use crate::config::SlackConfig;
 use crate::error::Fault;
 use crate::http::{App, Problem};
 use crate::incidents::Incidents;
-use crate::outbox::now;
 use crate::routes::Routes;
 use crate::slack::text::escape;
-use crate::store::{Audited, Way};
+use crate::store::Way;
 use crate::subscriptions::Subscriptions;
 use answer::{Answer, Api};
 use buttons::Button;
@@ -48,8 +48,6 @@ const WORK_MAX: Duration = Duration::from_secs(120);
 const QUICK: Duration = Duration::from_secs(1);
 /// Acts that are known again: Slack tells one again within an hour, and people do not do so many in one.
 const KNOWN_MAX: usize = 2_000;
-/// Of what the audit log keeps of whatever was named.
-const SUBJECT_MAX: usize = 200;
 
 /// A handle; cheap to clone.
 #[derive(Clone, Debug)]
@@ -198,22 +196,13 @@ impl Hearing {
         act: impl Future<Output = Result<T, Fault>>,
         outcome: impl FnOnce(&T) -> String,
     ) -> Result<T, Fault> {
-        let entry = Audited {
-            at: now(),
-            who: by.audited(),
-            way: Way::Slack,
-            action: action.to_owned(),
-            subject: subject.chars().take(SUBJECT_MAX).collect(),
-            outcome: "asked".to_owned(),
-        };
-        tracing::info!(who = %entry.who, way = entry.way.name(), action, subject = %entry.subject, "asked");
-        let id = self.0.app.store.ask(move |db| db.audit(&entry)).await?;
+        let id = auditing::begun(&self.0.app.store, by.audited(), Way::Slack, action, subject).await?;
         let came = act.await;
         let said = match &came {
             Ok(done) => outcome(done),
             Err(fault) => format!("failed: {}", fault.what()),
         };
-        self.0.app.store.ask(move |db| db.audit_outcome(id, &said)).await?;
+        auditing::ended(&self.0.app.store, id, said).await?;
         came
     }
 }

@@ -4,6 +4,7 @@
 //! to the [`store`] and, through the [`outbox`], to [`slack`] and NATS. [`http`] reads, and hands over what people decide.
 
 pub mod actions;
+pub mod auditing;
 pub mod backtest;
 pub mod calls;
 pub mod chart;
@@ -31,6 +32,7 @@ pub mod keeping;
 pub mod listing;
 pub mod message;
 pub mod outbox;
+pub mod posted;
 pub mod prices;
 pub mod redact;
 pub mod reload;

@@ -12,9 +12,10 @@ use crate::error::Fault;
 use crate::fallback::{self, End, Fallback, RATE_LIMITED};
 use crate::message::words::Words;
 use crate::message::{self, incident_for_terminal};
-use crate::slack::{Posted, Slack, blocks, hint, is_loud, is_posted_anew};
+use crate::posted::Posted;
+use crate::slack::{Slack, blocks, hint, is_loud, is_posted_anew};
 use crate::store::{Load, Post, Row, Store};
-use crate::ways::{self, OtherWays};
+use crate::ways::{self, OtherWays, publish};
 use machine::incident::{Occasion, Telling};
 use model::{Span, Timestamp};
 use pace::{Kind, Paces};
@@ -34,8 +35,6 @@ const NO_MESSAGE: &str = "its message is not there";
 /// Deliveries under way on each way out: more than a workspace takes at once. As many ways as there are have their own, so that one on which nothing
 /// answers holds up no other.
 const IN_FLIGHT_MAX: usize = 8;
-/// A server of NATS answers within milliseconds, or is not there.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How deliveries ended, for `/metrics`.
 #[derive(Debug, Default)]
@@ -161,7 +160,10 @@ async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) 
         (Some(("slack", channel)), Load::Message(telling, post)) => to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
         (Some(("slack", channel)), Load::Line(telling, post)) => line_to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
         (Some(("nats", subject)), load) => match &ways.nats {
-            Some(client) => publish(client, subject, &row.id, load).await,
+            Some(client) => match body(load) {
+                Ok(body) => publish(client, subject, &row.id, body).await,
+                Err(error) => Posted::Refused(error.to_string()),
+            },
             None => Posted::Refused("no connection to NATS".to_owned()),
         },
         (Some(("terminal", channel)), load) => {
@@ -301,36 +303,16 @@ fn cannot_look(row: &Row, problem: &str) {
     warn!(notification = %row.id, route = %row.route, problem, "cannot look whether it was posted; it may come twice");
 }
 
-fn unknown(row: &Row) -> Posted {
-    Posted::Refused(format!("unknown route {}", row.route))
-}
-
-async fn publish(client: &async_nats::Client, subject: &str, id: &str, load: &Load) -> Posted {
-    let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Nats-Msg-Id", id);
-    let body = match load {
+/// What is published of it.
+fn body(load: &Load) -> serde_json::Result<Vec<u8>> {
+    match load {
         Load::Alert(notification) => serde_json::to_vec(notification),
         Load::Message(telling, _) | Load::Line(telling, _) => serde_json::to_vec(telling),
-    };
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => return Posted::Refused(error.to_string()),
-    };
-    // Published now, it would wait in the client beside every further attempt, and all of them would come.
-    if client.connection_state() != async_nats::connection::State::Connected {
-        return Posted::Again("no connection to NATS".to_owned());
     }
-    let published = async {
-        if let Err(error) = client.publish_with_headers(subject.to_owned(), headers, body.into()).await {
-            return Posted::Again(error.to_string());
-        }
-        match client.flush().await {
-            Ok(()) => Posted::Sent("published".to_owned()),
-            Err(error) => Posted::Unknown(error.to_string()),
-        }
-    };
-    let late = |_| Posted::Unknown(format!("no answer within {} s", CONFIRMED_WITHIN.as_secs()));
-    tokio::time::timeout(CONFIRMED_WITHIN, published).await.unwrap_or_else(late)
+}
+
+fn unknown(row: &Row) -> Posted {
+    Posted::Refused(format!("unknown route {}", row.route))
 }
 
 /// A message when it is new and when it ends; in between what happened, as in its thread.
@@ -425,16 +407,6 @@ pub fn now() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn what_is_told_while_nats_is_away_waits_with_us_and_not_in_its_client() {
-        let nowhere = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let client =
-            async_nats::ConnectOptions::new().retry_on_initial_connect().connect(nowhere.to_string()).await.expect("it tries in the background");
-        let telling = crate::sample::life("a", now()).remove(0);
-        let posted = tokio::time::timeout(Duration::from_secs(5), publish(&client, "a.b", "1", &Load::Message(Box::new(telling), None))).await;
-        assert_eq!(posted.expect("it answers at once"), Posted::Again("no connection to NATS".to_owned()));
-    }
 
     #[test]
     fn slack_and_nats_are_one_way_each_and_every_webhook_is_its_own() {

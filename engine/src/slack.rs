@@ -10,6 +10,7 @@ pub mod token;
 
 use crate::config::SlackConfig;
 use crate::error::Fault;
+use crate::posted::Posted;
 use crate::store::Post;
 use crate::web;
 use hyper_rustls::HttpsConnector;
@@ -42,21 +43,6 @@ impl std::fmt::Debug for Slack {
 
 /// The longest that is waited for one answer's sake; a server that means more will say so again.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
-
-/// What came of a post.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Posted {
-    /// What names it there.
-    Sent(String),
-    /// Slack did not take it, and says when to try again.
-    Later(Duration),
-    /// It did not take it, for a reason that may pass.
-    Again(String),
-    /// Nobody can say whether it was taken: the connection broke, or no answer came in time.
-    Unknown(String),
-    /// It will never take it like this.
-    Refused(String),
-}
 
 /// The way to Slack's Web API. A counterpart on loopback has no certificate, so `http://` is let through where the address says so.
 ///

@@ -7,12 +7,14 @@
 mod audit;
 mod by_hand;
 mod incidents;
+mod outbox;
 mod seen;
 mod subscriptions;
 
 pub use audit::{Audited, Way};
 pub use by_hand::{ByHand, by_hand};
-pub use incidents::{Change, HEARD, Post, Step};
+pub use incidents::{Change, Post};
+pub use outbox::{Delivery, HEARD, Load, Row, Step};
 pub use seen::Seen;
 
 use crate::error::Fault;
@@ -22,7 +24,6 @@ use crate::judging::calibrated::Calibrated;
 use crate::rulebook::Live;
 use crate::subscriptions::{Filter, Subscription};
 use index::VerdictIs;
-use machine::incident::{Occasion, Telling};
 use machine::{HOURS_AFTER, MINUTES_AFTER, Notification, SliceBlock};
 use model::{Span, Timestamp, Verdict};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -105,78 +106,6 @@ pub struct Saved {
     pub body: Vec<u8>,
     /// Journaled after the snapshot, with the position each was applied at.
     pub journal: Vec<(u64, Entry)>,
-}
-
-/// One notification on its way to one place.
-#[derive(Clone, Debug)]
-pub struct Row {
-    pub seq: i64,
-    pub id: String,
-    /// `slack:#channel` or `nats:subject`.
-    pub route: String,
-    pub load: Load,
-    /// What is to be said beside it, such as why it comes here.
-    pub note: Option<String>,
-    /// Its channel is told no more: the message is brought up to date where it is, or left as it is.
-    pub follows: bool,
-    /// It was being sent when the process died, or the connection broke before an answer came.
-    pub maybe_sent: bool,
-    pub tries: u32,
-    pub planned_at: Timestamp,
-}
-
-impl Row {
-    /// From when on what it says grows old: an end may have come into a row that waits since the incident began.
-    pub fn decided_at(&self) -> Timestamp {
-        match &self.load {
-            Load::Message(telling, _) if matches!(telling.occasion, Occasion::Resolved { .. }) => self.planned_at.max(telling.at),
-            _ => self.planned_at,
-        }
-    }
-}
-
-/// What a row brings.
-#[derive(Clone, Debug)]
-pub enum Load {
-    Alert(Box<Notification>),
-    /// An incident's message, and where it stands already.
-    Message(Box<Telling>, Option<Post>),
-    /// A line in its thread.
-    Line(Box<Telling>, Option<Post>),
-}
-
-impl Load {
-    /// What it must not overtake: what else is said of its incident.
-    pub fn lane(&self) -> &str {
-        match self {
-            Self::Alert(_) => "",
-            Self::Message(telling, _) | Self::Line(telling, _) => &telling.incident.id,
-        }
-    }
-
-    pub fn step(&self) -> Step {
-        match self {
-            Self::Alert(_) => Step::Alert,
-            Self::Message(..) => Step::Message,
-            Self::Line(..) => Step::Line,
-        }
-    }
-}
-
-/// How far a notification has come on one way out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
-    pub route: String,
-    /// Why: of an alert `fired`, of an incident `grew`.
-    pub reason: String,
-    pub step: Step,
-    /// `planned`, `sending`, `sent` or `failed`.
-    pub state: String,
-    pub tries: u32,
-    pub planned_at: Timestamp,
-    /// Why it is not there yet, or never will be.
-    pub problem: Option<String>,
-    pub maybe_repeated: bool,
 }
 
 impl Db {
@@ -484,35 +413,6 @@ impl Db {
         rows.map(|row| row.map_err(Fault::from).and_then(|(state, body)| Ok((state, notification(&body)?)))).collect()
     }
 
-    /// What was planned of an alert and of its incident, on each way out, the latest 200.
-    pub fn deliveries(&self, alert_id: &str) -> Result<Vec<Delivery>, Fault> {
-        let sql = "SELECT route, COALESCE(body ->> '$.occasion.is', body ->> 'reason', ''), step, state, tries, planned_at, problem, maybe_sent
-            FROM outbox WHERE route <> ?2 AND (id >= ?1 || '-' AND id < ?1 || '.' OR lane IN (SELECT incident FROM members WHERE alert = ?1) OR lane = ?1)
-            ORDER BY seq DESC LIMIT 200";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map([alert_id, HEARD], |row| {
-            let planned_at = Timestamp::from_millis(row.get(5)?).unwrap_or_default();
-            let step = match row.get::<_, String>(2)?.as_str() {
-                "message" | incidents::EDIT => Step::Message,
-                "line" => Step::Line,
-                _ => Step::Alert,
-            };
-            Ok(Delivery {
-                route: row.get(0)?,
-                reason: row.get(1)?,
-                step,
-                state: row.get(3)?,
-                tries: row.get(4)?,
-                planned_at,
-                problem: row.get(6)?,
-                maybe_repeated: row.get(7)?,
-            })
-        })?;
-        let mut rows: Vec<Delivery> = rows.collect::<Result<_, _>>()?;
-        rows.reverse();
-        Ok(rows)
-    }
-
     /// Who did what, the newest first.
     pub fn audited(&self, most: usize) -> Result<Vec<Audited>, Fault> {
         audit::read(&self.connection, most)
@@ -553,70 +453,6 @@ impl Db {
     pub fn alert(&self, id: &str) -> Result<Option<Notification>, Fault> {
         let body: Option<String> = self.connection.query_row("SELECT body FROM alerts WHERE id = ?1", [id], |row| row.get(0)).optional()?;
         body.map(|body| notification(&body)).transpose()
-    }
-
-    /// The first unsent row of every lane of every route that is due at `now`: what is said of one incident goes in order, and waits for no other.
-    pub fn due(&self, now: Timestamp) -> Result<Vec<Row>, Fault> {
-        let sql = "SELECT seq, id, o.route, body, maybe_sent, tries, planned_at, step, channel, ts, maybe_repeated, note FROM outbox o
-            LEFT JOIN posts p ON p.incident = o.lane AND p.route = o.route WHERE seq IN
-            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane)
-            AND state = 'planned' AND next_at <= ?1 ORDER BY seq";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![now.millis(), HEARD], |row| {
-            let (channel, ts, maybe_repeated): (Option<String>, Option<String>, Option<bool>) = (row.get(8)?, row.get(9)?, row.get(10)?);
-            let post = channel.zip(ts).map(|(channel, ts)| Post { channel, ts, maybe_repeated: maybe_repeated.unwrap_or_default() });
-            let (body, step): (String, String) = (row.get(3)?, row.get(7)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, body, row.get(4)?, row.get(5)?, row.get(6)?, step, post, row.get(11)?))
-        })?;
-        rows.map(|row| {
-            let (seq, id, route, body, maybe_sent, tries, planned_at, step, post, note) = row?;
-            let planned_at = Timestamp::from_millis(planned_at).unwrap_or_default();
-            let load = match step.as_str() {
-                "message" | incidents::EDIT => Load::Message(Box::new(incidents::read(&body)?), post),
-                "line" => Load::Line(Box::new(incidents::read(&body)?), post),
-                _ => Load::Alert(Box::new(notification(&body)?)),
-            };
-            Ok(Row { seq, id, route, load, note, follows: step == incidents::EDIT, maybe_sent, tries, planned_at })
-        })
-        .collect()
-    }
-
-    /// When, after `now`, the first row of a lane becomes due next.
-    pub fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
-        let sql = "SELECT MIN(next_at) FROM outbox WHERE seq IN
-            (SELECT MIN(seq) FROM outbox WHERE state IN ('planned', 'sending') AND route <> ?2 GROUP BY route, lane) AND state = 'planned' AND next_at > ?1";
-        let next: Option<i64> = self.connection.query_row(sql, params![now.millis(), HEARD], |row| row.get(0))?;
-        Ok(next.and_then(Timestamp::from_millis))
-    }
-
-    /// Durable before the request goes out.
-    pub fn sending(&self, seq: i64) -> Result<(), Fault> {
-        self.connection.execute("UPDATE outbox SET state = 'sending', tries = tries + 1 WHERE seq = ?1", [seq])?;
-        Ok(())
-    }
-
-    pub fn sent(&self, seq: i64, receipt: &str) -> Result<(), Fault> {
-        self.connection.execute("UPDATE outbox SET state = 'sent', receipt = ?2, problem = NULL WHERE seq = ?1", params![seq, receipt])?;
-        Ok(())
-    }
-
-    /// To be tried again at `next_at`; `maybe_sent` when nobody can say whether it arrived.
-    pub fn again(&self, seq: i64, next_at: Timestamp, maybe_sent: bool, problem: &str) -> Result<(), Fault> {
-        let sql = "UPDATE outbox SET state = 'planned', next_at = ?2, maybe_sent = maybe_sent OR ?3, problem = ?4 WHERE seq = ?1";
-        self.connection.execute(sql, params![seq, next_at.millis(), maybe_sent, problem])?;
-        Ok(())
-    }
-
-    pub fn failed(&self, seq: i64, problem: &str) -> Result<(), Fault> {
-        self.connection.execute("UPDATE outbox SET state = 'failed', problem = ?2 WHERE seq = ?1", params![seq, problem])?;
-        Ok(())
-    }
-
-    /// Rows by state: planned (and sending), sent, failed.
-    pub fn outbox(&self) -> Result<[u64; 3], Fault> {
-        let sql = "SELECT COALESCE(SUM(state IN ('planned', 'sending')), 0), COALESCE(SUM(state = 'sent'), 0), COALESCE(SUM(state = 'failed'), 0) FROM outbox
-            WHERE route <> ?1";
-        Ok(self.connection.query_row(sql, [HEARD], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
     }
 
     /// Forgets what was sent, failed or resolved before `before`.

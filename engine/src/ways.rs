@@ -1,17 +1,19 @@
-//! The ways out of an incident that are not Slack's: webhooks and Alertmanager. Here is what they share: which incidents concern whom, under which routes,
-//! and how one request ends. `ways/webhook.rs` and `ways/alertmanager.rs` know what is sent.
+//! The ways out that are not Slack's: webhooks, Alertmanager and subjects of NATS. Here is what the first two share: which incidents concern whom, under
+//! which routes, and how one request ends. `ways/webhook.rs` and `ways/alertmanager.rs` know what is sent.
 //!
 //! Deliberately absent: order, retries and persistence, which are the outbox's; a request is one attempt, and says what the outbox must know of it.
 
 mod alertmanager;
+mod nats;
 mod webhook;
 
 pub use alertmanager::Alertmanager;
+pub use nats::publish;
 pub use webhook::{Call, Webhook, sign};
 
 use crate::config::{Concern, Config};
 use crate::error::Fault;
-use crate::slack::Posted;
+use crate::posted::Posted;
 use crate::web::{self, broken};
 use machine::incident::{Seen, Telling};
 use model::plan::Severity;

@@ -341,6 +341,28 @@ fn who_comes_and_goes_in_one_place_is_one_of_its_alerts_and_it_began_when_the_fi
     assert_eq!((end.incident.alerts, end.incident.began, end.incident.firing), (2, at(0), false));
 }
 
+/// Of one the end was told, of the other not yet: only what people saw end is said to begin again.
+#[test]
+fn what_comes_again_is_told_where_its_end_was_told() {
+    let other = [("stage", "synthesis")];
+    for again in ["a", "b"] {
+        let mut stage = Stage::default();
+        stage.fires("a", "errors", &OPENAI, 0);
+        stage.fires("b", "errors", &other, 0);
+        stage.fires("long", "errors", &[("stage", "extraction")], 0);
+        stage.pass(0, 10);
+        stage.ends("a", 20);
+        stage.pass(20, 60);
+        assert_eq!(stage.said(), ["opened", "eased"]);
+        stage.ends("b", 100);
+        let group: &[(&str, &str)] = if again == "a" { &OPENAI } else { &other };
+        stage.fires("new", "errors", group, 100);
+        stage.pass(100, 140);
+        let expected: &[&str] = if again == "a" { &["opened", "eased", "grew"] } else { &["opened", "eased"] };
+        assert_eq!(stage.said(), expected, "{again} came again");
+    }
+}
+
 /// The engine was away while the last of it ended, and for longer than it could come back: the end is still told, and kept.
 #[test]
 fn an_end_that_nobody_could_tell_in_time_is_told_late() {

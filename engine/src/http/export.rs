@@ -7,6 +7,7 @@
 use super::access::Caller;
 use super::calls::moment;
 use super::{App, Problem, audit};
+use crate::auditing;
 use crate::exporting::{self, DRAWN_MAX, Handed, Sample, Selected, Wanted, is_stratum};
 use crate::outbox::now;
 use axum::Extension;
@@ -122,7 +123,7 @@ pub(super) async fn export(State(app): State<App>, Extension(caller): Extension<
         Ok(selected) => selected,
         Err(error) => {
             let problem = Problem::from(error);
-            audit::ended(&app, entry, format!("refused: {}", problem.detail)).await?;
+            auditing::ended(&app.store, entry, format!("refused: {}", problem.detail)).await?;
             return Err(problem);
         }
     };
@@ -133,8 +134,8 @@ pub(super) async fn export(State(app): State<App>, Extension(caller): Extension<
         let _permit = permit;
         let (came, last) = hand_out(&app, &head, wanted, selected, &send).await;
         // Noted before the last line: whoever has it can read of it.
-        if let Err(problem) = audit::ended(&app, entry, came).await {
-            tracing::warn!(problem = %problem.detail, "what an export came to could not be noted");
+        if let Err(fault) = auditing::ended(&app.store, entry, came).await {
+            tracing::warn!(problem = %fault.what(), "what an export came to could not be noted");
         }
         let _ = send.send(line(&last)).await;
     });

@@ -1,5 +1,6 @@
 //! Incidents with what is said of them: heard of, kept and planned in one transaction, so that a kill neither loses nor doubles anything.
 
+use super::outbox::{EDIT, HEARD, Step};
 use super::{Db, notification};
 use crate::error::Fault;
 use crate::routes::Route;
@@ -7,7 +8,7 @@ use machine::Notification;
 use machine::incident::{Incident, Silence, Telling};
 use model::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeSet;
 
 pub(super) const TABLES: &str = "
@@ -21,34 +22,6 @@ CREATE TABLE IF NOT EXISTS posts (
   incident TEXT NOT NULL, route TEXT NOT NULL, channel TEXT NOT NULL, ts TEXT NOT NULL, maybe_repeated INTEGER NOT NULL,
   PRIMARY KEY (incident, route)) WITHOUT ROWID;
 ";
-
-/// The name under which the outbox keeps what incidents are still to hear of.
-pub const HEARD: &str = "incidents";
-
-/// The step of a message that is brought up to date where it is and not posted anew: in a channel that is told no more.
-pub(super) const EDIT: &str = "edit";
-
-/// One step on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// An alert's notification.
-    Alert,
-    /// The one message of an incident: posted, or brought up to date.
-    Message,
-    /// A line in its thread.
-    Line,
-}
-
-impl Step {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Alert => "alert",
-            Self::Message => "message",
-            Self::Line => "line",
-        }
-    }
-}
 
 /// Where an incident's message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,22 +161,6 @@ impl Db {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?));
         let shown = self.connection.query_row(sql, [incident, route], row).optional()?;
         shown.map(|(body, note)| Ok((read(&body)?, note))).transpose()
-    }
-
-    /// Sends a row another way, with a word why; on this one it is given up for `problem`. A message that is older than what is said or planned there
-    /// stays away: it would bring back what is over.
-    pub fn reroute(&mut self, seq: i64, problem: &str, to: &str, why: &str, now: Timestamp) -> Result<(), Fault> {
-        let transaction = self.connection.transaction()?;
-        // A telling's number is the end of its id.
-        let sql = "INSERT INTO outbox (id, route, body, planned_at, lane, step, note)
-            SELECT id, ?2, body, ?4, lane, step, ?3 FROM outbox o WHERE seq = ?1 AND NOT (step = 'message' AND EXISTS (
-                SELECT 1 FROM outbox t WHERE t.route = ?2 AND t.lane = o.lane AND t.step <> 'line' AND t.state <> 'failed'
-                AND CAST(SUBSTR(t.id, LENGTH(t.lane) + 2) AS INTEGER) > CAST(SUBSTR(o.id, LENGTH(o.lane) + 2) AS INTEGER)))
-            ON CONFLICT DO NOTHING";
-        transaction.execute(sql, params![seq, to, why, now.millis()])?;
-        transaction.execute("UPDATE outbox SET state = 'failed', problem = ?2 WHERE seq = ?1", params![seq, problem])?;
-        transaction.commit()?;
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::{AlertmanagerAuth, AlertmanagerConfig, Concern, Secret, Sensi
 use crate::error::Fault;
 use crate::message::compose;
 use crate::outbox::now;
-use crate::slack::Posted;
+use crate::posted::Posted;
 use crate::standing::place as place_in_words;
 use machine::incident::{PLACES_MAX, Place, Seen, Telling};
 use model::{Span, Timestamp};

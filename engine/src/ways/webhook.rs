@@ -7,7 +7,7 @@ use super::{post, severity};
 use crate::config::{Concern, Sensitive, WebhookConfig};
 use crate::error::Fault;
 use crate::outbox::now;
-use crate::slack::Posted;
+use crate::posted::Posted;
 use hmac::{Hmac, KeyInit, Mac};
 use machine::incident::{Findings, Occasion, Place, Seen, Silence, Silenced, Telling};
 use machine::{Notification, Observed};

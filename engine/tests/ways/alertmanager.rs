@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use streamgauge::slack::Posted;
+use streamgauge::posted::Posted;
 
 type Labels = BTreeMap<String, String>;
 

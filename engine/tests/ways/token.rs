@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use streamgauge::config::{Config, Secret, SlackConfig};
+use streamgauge::posted::Posted;
+use streamgauge::slack::Slack;
 use streamgauge::slack::token::{Standing, Token};
-use streamgauge::slack::{Posted, Slack};
 
 const CHANNEL: &str = "#llm-alerts";
 

@@ -7,7 +7,7 @@ use model::plan::{Action, Target};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use streamgauge::config::{Config, Secret, WebhookConfig};
-use streamgauge::slack::Posted;
+use streamgauge::posted::Posted;
 use streamgauge::ways::{Call, OtherWays, sign};
 use tokio::io::AsyncReadExt;
 

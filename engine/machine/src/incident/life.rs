@@ -4,7 +4,7 @@ use super::{Acknowledged, Consequence, Entry, Findings, HISTORY_MAX, Happening, 
 use super::{Telling, Untold, kin};
 use crate::effect::{Notification, Reason};
 use model::{Span, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Silences that are kept: more than people make in a month.
 const SILENCES_MAX: usize = 500;
@@ -243,6 +243,7 @@ impl Incidents {
             asked: Some(now + patience),
             remind: false,
             before: None,
+            told_ended: BTreeSet::new(),
         };
         self.of.insert(id.clone(), incident);
         out.push(Consequence::Changed(id.clone()));
@@ -478,6 +479,7 @@ impl Incidents {
             incident.due = silence.and_then(|silence| silence.until);
             return out.push(Consequence::Changed(id.to_owned()));
         }
+        incident.told_ended = incident.alerts.iter().filter(|alert| alert.reason.ends()).map(|alert| alert.alert_id.clone()).collect();
         let aloud = !first && untold.is_none() && occasion != Occasion::Updated;
         let firing = incident.firing().count() as u32;
         incident.shown = Some(Shown {
@@ -535,15 +537,13 @@ impl Incident {
         let same = |known: &Notification| known.reason.ends() && known.rule == alert.rule && known.group == alert.group;
         if let Some(at) = self.alerts.iter().position(same) {
             self.before = Some(self.began());
-            let firing = self.firing().count();
-            match self.shown.as_mut().filter(|shown| at < shown.alerts as usize) {
-                // Nobody was told that it ended: to people it goes on.
-                Some(shown) if shown.firing as usize > firing => {
+            if let Some(shown) = self.shown.as_mut().filter(|shown| at < shown.alerts as usize) {
+                if !self.told_ended.contains(&self.alerts[at].alert_id) {
+                    // Nobody was told that it ended: to people it goes on.
                     self.alerts[at] = alert;
                     return;
                 }
-                Some(shown) => shown.alerts -= 1,
-                None => {}
+                shown.alerts -= 1;
             }
             self.alerts.remove(at);
         }

@@ -15,6 +15,7 @@ use crate::effect::{Notification, Reason};
 use model::plan::Severity;
 use model::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What happens to incidents.
 #[derive(Clone, Debug)]
@@ -99,6 +100,9 @@ pub struct Incident {
     /// When the first of the alerts began in whose place another fired later, by the calls' time.
     #[serde(default)]
     pub(crate) before: Option<Timestamp>,
+    /// Ids of its alerts of whose end people were told.
+    #[serde(default)]
+    pub(crate) told_ended: BTreeSet<String>,
 }
 
 /// Entries that an incident keeps: a day of one that changes every quarter of an hour.
