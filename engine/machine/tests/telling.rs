@@ -358,7 +358,7 @@ fn what_comes_again_is_told_where_its_end_was_told() {
         let group: &[(&str, &str)] = if again == "a" { &OPENAI } else { &other };
         stage.fires("new", "errors", group, 100);
         stage.pass(100, 140);
-        let expected: &[&str] = if again == "a" { &["opened", "eased", "grew"] } else { &["opened", "eased"] };
+        let expected: &[&str] = if again == "a" { &["opened", "eased", "grew"] } else { &["opened", "eased", "updated"] };
         assert_eq!(stage.said(), expected, "{again} came again");
     }
 }
