@@ -151,6 +151,23 @@ fn what_one_cause_explains_is_one_incident_whatever_its_rules_are_grouped_by() {
     assert_eq!(stage.told.last().map(|telling| telling.incident.rules.join(" ")).as_deref(), Some("errors latency"));
 }
 
+/// A few bad calls shortly before draw the beginning of one of them back: what fired together by one cause is one incident all the same, and what only
+/// fired together is not.
+#[test]
+fn what_one_cause_makes_fire_together_is_one_incident_whenever_each_began() {
+    for (cause, incidents) in [(&OPENAI[..], 1), (&[("provider", "google")], 2)] {
+        let mut stage = Stage::default();
+        stage.fires("a", "errors", &[("stage", "synthesis")], 1000);
+        stage.explain(cause, 1001);
+        let mut early = alert("b", "slow", &OPENAI, 1003);
+        early.began = at(600);
+        stage.happen(Happening::Alert(Box::new(early)), 1003);
+        stage.explain(&[], 1004);
+        stage.pass(1004, 1040);
+        assert_eq!(stage.incidents.all().count(), incidents, "{cause:?}");
+    }
+}
+
 #[test]
 fn a_silence_keeps_people_in_peace_and_nothing_is_lost_by_it() {
     let mut stage = Stage::default();

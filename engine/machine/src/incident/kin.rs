@@ -2,7 +2,8 @@
 //!
 //! Beginning together alone is not enough, nor is a shared label alone: most calls of a service share some. Both at once seldom is chance. Where a cause
 //! was found, which is what contrasts the bad calls with the good ones, its labels count as well: so what is grouped by stage and what is grouped by
-//! provider meet.
+//! provider meet. When something began is an estimate, and a few bad calls by chance shortly before draw it back; so what shares a cause may also have
+//! fired together.
 
 use super::Incident;
 use crate::effect::Notification;
@@ -22,10 +23,19 @@ fn common(incident: &Incident) -> Vec<(String, String)> {
     first.group.iter().filter(|pair| rest.iter().all(|alert| alert.group.contains(pair))).cloned().collect()
 }
 
+/// The labels of its cause.
+fn cause(incident: &Incident) -> &[(String, String)] {
+    incident.findings.as_ref().map_or(&[], |findings| &findings.common)
+}
+
 /// What names it: the labels of its cause, and what its alerts have in common.
 fn marks(incident: &Incident) -> Vec<(String, String)> {
-    let cause = incident.findings.iter().flat_map(|findings| findings.common.iter().cloned());
-    common(incident).into_iter().chain(cause).collect()
+    common(incident).into_iter().chain(cause(incident).iter().cloned()).collect()
+}
+
+/// When the first of its alerts fired.
+fn fired(incident: &Incident) -> Timestamp {
+    incident.alerts.iter().map(|alert| alert.fired).min().unwrap_or(incident.opened)
 }
 
 fn near(a: Timestamp, b: Timestamp, most: Span) -> bool {
@@ -40,10 +50,12 @@ fn shares(a: &[(String, String)], b: &[(String, String)]) -> bool {
 /// Whether an alert of another rule is part of `incident`.
 pub(super) fn belongs(alert: &Notification, incident: &Incident, together: Span) -> bool {
     near(onset(alert), incident.began(), together) && shares(&alert.group, &marks(incident))
+        || near(alert.fired, fired(incident), together) && shares(&alert.group, cause(incident))
 }
 
 /// Whether `later`, of which nobody was told yet, is part of `earlier`.
 pub(super) fn same(later: &Incident, earlier: &Incident, together: Span) -> bool {
-    let explained = |incident: &Incident| incident.findings.as_ref().is_some_and(|findings| !findings.common.is_empty());
+    let explained = |incident: &Incident| !cause(incident).is_empty();
     near(later.began(), earlier.began(), together) && (explained(later) || explained(earlier)) && shares(&marks(later), &marks(earlier))
+        || near(fired(later), fired(earlier), together) && (shares(cause(later), &marks(earlier)) || shares(cause(earlier), &marks(later)))
 }
