@@ -8,7 +8,7 @@ use crate::incidents::Incidents;
 use crate::outbox::now;
 use crate::posted::Posted;
 use crate::store::Store;
-use crate::ways::{Call, OtherWays, publish};
+use crate::ways::{Call, OtherWays, Publisher};
 use machine::incident::{Occasion, Seen};
 use model::plan::{Action, Target};
 use model::{Span, Timestamp};
@@ -32,7 +32,7 @@ struct Inner {
     incidents: Incidents,
     store: Store,
     /// `None` without a server.
-    nats: Option<async_nats::Client>,
+    nats: Option<Publisher>,
     ways: Arc<OtherWays>,
     just_done: JustDone,
 }
@@ -100,7 +100,7 @@ impl Proposed {
 }
 
 impl Actions {
-    pub fn new(incidents: Incidents, store: Store, nats: Option<async_nats::Client>, ways: Arc<OtherWays>) -> Self {
+    pub fn new(incidents: Incidents, store: Store, nats: Option<Publisher>, ways: Arc<OtherWays>) -> Self {
         Self(Arc::new(Inner { incidents, store, nats, ways, just_done: JustDone::default() }))
     }
 
@@ -151,7 +151,7 @@ impl Actions {
         let id = message_id(which, times);
         let posted = match &action.target {
             Target::Subject(subject) => match &self.0.nats {
-                Some(client) => publish(client, subject, &id, action.payload.clone().into()).await,
+                Some(publisher) => publisher.publish(subject, &id, action.payload.clone().into()).await,
                 None => Posted::Refused("calls are not read from NATS, so there is no server to publish to".to_owned()),
             },
             Target::Webhook(name) => {

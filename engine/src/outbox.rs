@@ -15,7 +15,7 @@ use crate::message::{self, incident_for_terminal};
 use crate::posted::Posted;
 use crate::slack::{Slack, blocks, hint, is_loud, is_posted_anew};
 use crate::store::{Load, Post, Row, Store};
-use crate::ways::{self, OtherWays, publish};
+use crate::ways::{self, OtherWays, Publisher};
 use machine::incident::{Occasion, Telling};
 use model::{Span, Timestamp};
 use pace::{Kind, Paces};
@@ -55,7 +55,7 @@ pub struct Deliveries {
 #[derive(Debug)]
 pub struct Ways {
     pub slack: Option<Slack>,
-    pub nats: Option<async_nats::Client>,
+    pub nats: Option<Publisher>,
     /// The demo shows messages on the terminal.
     pub terminal: bool,
     pub public_url: String,
@@ -160,8 +160,8 @@ async fn deliver(store: &Store, ways: &Ways, deliveries: &Deliveries, row: Row) 
         (Some(("slack", channel)), Load::Message(telling, post)) => to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
         (Some(("slack", channel)), Load::Line(telling, post)) => line_to_slack(store, ways, &row, channel, telling, post.as_ref()).await?,
         (Some(("nats", subject)), load) => match &ways.nats {
-            Some(client) => match body(load) {
-                Ok(body) => publish(client, subject, &row.id, body).await,
+            Some(publisher) => match body(load) {
+                Ok(body) => publisher.publish(subject, &row.id, body).await,
                 Err(error) => Posted::Refused(error.to_string()),
             },
             None => Posted::Refused("no connection to NATS".to_owned()),

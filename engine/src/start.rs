@@ -32,7 +32,7 @@ use crate::source::{Batch, core, nats};
 use crate::store::Store;
 use crate::subscriptions::Subscriptions;
 use crate::suspensions::Suspensions;
-use crate::ways::OtherWays;
+use crate::ways::{OtherWays, Publisher, Refusals};
 use evaluators::{Evaluators, Objective, SchemaSource};
 use machine::incident::Settings;
 use machine::{Effect, Machine, Start};
@@ -198,8 +198,9 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let standing = Arc::new(Standing::default());
     standing.set(&chosen, &library, started);
 
+    let refusals = Refusals::default();
     let connection = match feed {
-        Feed::Nats => Some(nats::connect(&config.nats).await?),
+        Feed::Nats => Some(nats::connect_with(&config.nats, |options| refusals.heard(options)).await?),
         Feed::Local(_) => None,
     };
     let delivery = connection.as_ref().map(|_| config.nats.delivery);
@@ -392,11 +393,12 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
     let others = Arc::new(OtherWays::new(config, &public_url)?);
     let around = Around { settings, routes: routes.clone(), others: others.clone(), finder, heard, wake: wake.clone() };
     let (incidents, incident_keeper) = incidents::keeper(store.clone(), around).await?;
-    let actions = Actions::new(incidents.clone(), store.clone(), connection.clone(), others.clone());
+    let publisher = connection.map(|client| Publisher::new(client, refusals));
+    let actions = Actions::new(incidents.clone(), store.clone(), publisher.clone(), others.clone());
     let links = public_url.clone();
     let ways = Ways {
         slack,
-        nats: connection,
+        nats: publisher,
         terminal: options.terminal,
         public_url,
         others,

@@ -8,7 +8,7 @@ mod nats;
 mod webhook;
 
 pub use alertmanager::Alertmanager;
-pub use nats::publish;
+pub use nats::{Publisher, Refusals};
 pub use webhook::{Call, Webhook, sign};
 
 use crate::config::{Concern, Config};

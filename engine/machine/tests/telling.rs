@@ -169,6 +169,20 @@ fn what_one_cause_makes_fire_together_is_one_incident_whenever_each_began() {
 }
 
 #[test]
+fn one_beginning_far_before_those_of_many_alerts_does_not_date_the_incident() {
+    let mut stage = Stage::default();
+    for number in 0..20 {
+        let mut alert = alert(&format!("a{number}"), "errors", &[("model", &format!("m{number}"))], 1000);
+        if number == 7 {
+            alert.began = at(400);
+        }
+        stage.happen(Happening::Alert(Box::new(alert)), 1010);
+    }
+    stage.pass(1010, 1040);
+    assert_eq!(stage.told.last().map(|telling| telling.incident.began), Some(at(1000)));
+}
+
+#[test]
 fn a_silence_keeps_people_in_peace_and_nothing_is_lost_by_it() {
     let mut stage = Stage::default();
     let silence =

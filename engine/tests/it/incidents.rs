@@ -423,3 +423,36 @@ async fn the_buttons_of_a_page_and_the_commands_do_the_same() {
         assert!(problem.contains(said), "{args:?}: {problem}");
     }
 }
+
+/// With what the documents say that we need, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nats_lets_us_publish_is_known_to_be_there_and_what_it_does_not_is_said_to_be_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("nats.conf");
+    let ours =
+        r#"{ user: ours, password: p, permissions: { publish: { allow: ["$JS.API.>", "streamgauge.>"] }, subscribe: { allow: ["_INBOX.>"] } } }"#;
+    std::fs::write(&file, format!("no_auth_user: all\nauthorization {{ users: [{ours}, {{ user: all, password: p }}] }}"))
+        .expect("the file is written");
+    let nats = Nats::start_with(&["-js", "-c", file.to_str().expect("a path in UTF-8")]).await;
+    let mut heard = nats.client().await.subscribe("streamgauge.>").await.expect("a subscription");
+    let page = r#"actions: [#{ label: "Page", publish: "gateway.page" }], keep_firing"#;
+    let setup = with_tokens(&nats).env("STREAMGAUGE__NATS__USER", "ours").env("STREAMGAUGE__NATS__PASSWORD", "p");
+    let engine = setup.rule("errors.rhai", &ERRORS.replace("keep_firing", page)).start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    publish(&mut publishing, &["extraction"], 0..60, true).await;
+    let id = incident(&engine, 1).await["incident"]["id"].as_str().expect("an id").to_owned();
+    let status = async || api(&engine, READER, "GET", "/api/v1/status", "").await.1;
+    let sent = |status: &Value| status["outbox"]["sent"].as_u64().unwrap_or_default();
+    let status = until("an alert and its incident are sent", PATIENCE, status, |status| sent(status) >= 2 && status["outbox"]["waiting"] == 0).await;
+    for _ in 0..sent(&status) {
+        tokio::time::timeout(PATIENCE, futures_util::StreamExt::next(&mut heard)).await.expect("in time").expect("it is published");
+    }
+    let path = format!("/api/v1/incidents/{id}/actions");
+    let (got, problem) = api(&engine, OPERATOR, "POST", &path, r#"{"action": "Page"}"#).await;
+    assert_eq!((got, &problem["detail"]), (502, &"“Page” could not be done: the NATS server does not let us publish on gateway.page".into()));
+    let acts: Vec<_> = audited(&engine).await.into_iter().filter(|[_, action, _]| action == "action").map(|[_, _, outcome]| outcome).collect();
+    assert_eq!(acts, ["failed: the NATS server does not let us publish on gateway.page"]);
+    // Each came once.
+    let again = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut heard));
+    assert!(again.is_none_or(|message| message.is_some_and(|message| message.subject.starts_with("streamgauge.incidents."))), "it came again");
+}

@@ -342,9 +342,13 @@ impl Incident {
         most(&mut self.firing().map(|alert| alert.severity)).or(most(&mut self.alerts.iter().map(|alert| alert.severity))).unwrap_or_default()
     }
 
-    /// When it began, by the calls' time.
+    /// When it began, by the calls' time: when the first of its alerts did, of many the first but for a tenth. Each beginning is an estimate, and the
+    /// earliest of hundreds is the one that is furthest off.
     pub fn began(&self) -> Timestamp {
-        self.alerts.iter().map(kin::onset).chain(self.before).min().unwrap_or(self.opened)
+        let mut onsets: Vec<Timestamp> = self.alerts.iter().map(kin::onset).collect();
+        onsets.sort_unstable();
+        let first = onsets.get(onsets.len() / 10).copied();
+        first.into_iter().chain(self.before).min().unwrap_or(self.opened)
     }
 
     fn lead(&self) -> Option<&Notification> {
