@@ -44,10 +44,11 @@ pub(super) async fn costs(args: CostsOf, config: &Config) -> Result<Outcome, Fau
     for hot in answer["hot"].as_array().into_iter().flatten() {
         let number = |name: &str| hot[name].as_f64().unwrap_or_default();
         say(format!(
-            "hot: {} in {}: {} of the cost, {} in the hours before (${:.2}, ${:.2} before)",
+            "hot: {} in {}: {} of the cost since {}, {} in the hours before (${:.2}, ${:.2} before)",
             text(hot, "user_id"),
             text(hot, "environment"),
             model::show::percent(number("share")),
+            text(hot, "from"),
             model::show::percent(number("share_before")),
             number("cost_usd"),
             number("before_usd"),

@@ -18,8 +18,10 @@ const LIMIT: usize = 20;
 const LIMIT_MAX: usize = 1_000;
 const DAY: Span = Span::from_secs(86_400);
 const WINDOW_MAX: Span = Span::from_secs(31 * 86_400);
-/// A user runs hot whose share of the cost is more than so many times what it was in the window before.
+/// A user runs hot whose share of the cost is more than so many times what it was in the hours before.
 const HOT_FACTOR: f64 = 3.0;
+/// So many standard errors of a sum of so many calls less, it still is: of dozens of users with a few calls each, some have had more by chance.
+const HOT_SURELY: f64 = 2.0;
 /// Users that may run hot and are looked at one by one, those that cost most.
 const HOT_MAX: usize = 20;
 /// The sketch knows whole hours, of two windows in two days.
@@ -54,7 +56,7 @@ pub(crate) struct Hot {
     /// Of the environment's cost, in this window and in the one before.
     pub share: f64,
     pub share_before: f64,
-    /// The whole hours that are compared with as many before.
+    /// The whole hours, of which the last has only begun, that are compared with as many before.
     pub from: Timestamp,
     pub until: Timestamp,
 }
@@ -92,6 +94,11 @@ impl Asked {
         }
         Ok(asked)
     }
+
+    /// Who runs hot is known of all calls of an environment, not of those that a query selects.
+    pub fn tells_hot(&self) -> bool {
+        self.by == [Key::Text(Text::User)] && self.query.trim().is_empty()
+    }
 }
 
 pub(crate) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
@@ -104,11 +111,11 @@ pub(crate) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
     let now = app.calls.totals(query.clone(), times(from, until), asked.by.clone(), asked.limit).await?;
     let before = app.calls.totals(query, times(from - asked.window, from), asked.by.clone(), LIMIT_MAX).await?;
     let costs = Costs::new(asked.by.iter().map(ToString::to_string).collect(), now, &before);
-    let hot = if asked.by == [Key::Text(Text::User)] { hot(app, asked.window, until).await? } else { Vec::new() };
+    let hot = if asked.tells_hot() { hot(app, asked.window, until).await? } else { Vec::new() };
     Ok(Answer { from, until, window: asked.window.to_string(), costs, hot })
 }
 
-/// Who runs hot in the last whole hours of a window, confirmed by their calls.
+/// Who runs hot in the last hours of a window, with the one that has begun, confirmed by their calls.
 async fn hot(app: &App, window: Span, until: Timestamp) -> Result<Vec<Hot>, Problem> {
     let until = until.floor(HOUR) + HOUR;
     let hours = Span::from_millis(window.millis() / HOUR.millis() * HOUR.millis()).clamp(HOUR, DAY);
@@ -132,13 +139,13 @@ async fn hot(app: &App, window: Span, until: Timestamp) -> Result<Vec<Hot>, Prob
         let cost = async |query: &index::Query, from: Timestamp, until: Timestamp| {
             let times = Times { from: Some(from), until: Some(until) };
             let sums = app.calls.totals(query.clone(), times, vec![Key::Text(Text::Environment)], 1).await?;
-            Ok::<_, Problem>(sums.total.cost_nanos)
+            Ok::<_, Problem>((sums.total.cost_nanos, sums.total.calls))
         };
-        let (now, all_now) = (cost(&own, from, until).await?, cost(&whole, from, until).await?);
-        let (before, all_before) = (cost(&own, from - hours, from).await?, cost(&whole, from - hours, from).await?);
+        let ((now, calls), (all_now, _)) = (cost(&own, from, until).await?, cost(&whole, from, until).await?);
+        let ((before, _), (all_before, _)) = (cost(&own, from - hours, from).await?, cost(&whole, from - hours, from).await?);
         let share = |part: u128, of: u128| if of == 0 { 0.0 } else { part as f64 / of as f64 };
         let (share, share_before) = (share(now, all_now), share(before, all_before));
-        if share > HOT_FACTOR * share_before {
+        if share * (1.0 - HOT_SURELY / (calls as f64).sqrt()) > HOT_FACTOR * share_before {
             let (cost_usd, before_usd) = (now as f64 / 1e9, before as f64 / 1e9);
             found.push(Hot { environment, user_id: candidate.now.label, cost_usd, before_usd, share, share_before, from, until });
         }

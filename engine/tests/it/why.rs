@@ -119,5 +119,21 @@ async fn a_user_whose_share_of_the_cost_grows_is_said_to_run_hot() {
     assert_eq!(hot.len(), 1, "{table:#}");
     assert_eq!((&hot[0]["user_id"], &hot[0]["cost_usd"], &hot[0]["before_usd"]), (&json!("u7"), &json!(12.0), &json!(0.6)));
     assert!(hot[0]["share"].as_f64() > Some(0.5) && hot[0]["share_before"] == json!(0.05), "{hot:?}");
+    let some = engine.json("/api/v1/costs?window=1h&where=model:m").await;
+    assert_eq!(some["hot"], json!([]), "of what is selected it is not known");
+    let page = engine.get("/costs?window=1h").await.1;
+    let link = "/search?where=environment%3Aproduction+user_id%3Au7&amp;since=2026-01-01T01%3A00%3A00Z&amp;until=2026-01-01T02%3A00%3A00Z";
+    assert!(page.contains(link), "{page}");
+
+    // An hour begins, and a sixth of its first twelve calls is more than three times a twentieth: by chance.
+    for call in 0..12 {
+        let log = json!({ "id": format!("120-{call}"), "time": start + 120 * 60_000 + call, "model": "m", "user_id": format!("u{}", call / 2),
+            "cost_usd": 0.01, "environment": "production" });
+        publishing.send(log.to_string()).await;
+    }
+    publishing.flush().await;
+    whole(&engine, sent + 12).await;
+    let table = engine.json("/api/v1/costs?window=1h").await;
+    assert_eq!(table["hot"], json!([]), "{table:#}");
     assert!(engine.terminate().await.success());
 }

@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Html;
 use index::{Key, Text};
-use model::{Span, show};
+use model::{Span, Timestamp, show};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(in crate::http) async fn page(
         escaped(&window)
     );
     rows(&mut body, &answer, &asked);
-    running_hot(&mut body, &answer);
+    running_hot(&mut body, &answer, &asked);
     Ok(Frame { app: &app, caller: Some(&caller), place: Place::Costs, title: "Users and costs", every: Some(EVERY) }.page(&body))
 }
 
@@ -98,11 +98,14 @@ fn rows(body: &mut String, answer: &Answer, asked: &Asked) {
     for row in &costs.rows {
         *body += "<tr>";
         let terms: Vec<String> = asked.by.iter().zip(&row.labels).map(|(key, label)| term(key, label)).collect();
+        // What has no call any more had them in the window before.
+        let gone = row.line.change() == Change::Gone;
+        let (from, until) = if gone { (answer.from - asked.window, answer.from) } else { (answer.from, answer.until) };
         for (at, label) in row.labels.iter().enumerate() {
             let shown = if label.is_empty() { "(none)" } else { label };
-            let query = [asked.query.as_str(), terms[at].as_str()].join(" ");
-            let href =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("where", query.trim()).append_pair("since", &answer.window).finish();
+            // The first leads to the row's calls, a further one to all of its label.
+            let query = if at == 0 { [asked.query.as_str(), &terms.join(" ")].join(" ") } else { [asked.query.as_str(), &terms[at]].join(" ") };
+            let href = during(query.trim(), from, until).finish();
             let cell = if at == 0 { "<th scope=row>" } else { "<td>" };
             let _ = write!(body, "{cell}<a href='/search?{}'>{}</a>", escaped(&href), escaped(shown));
         }
@@ -137,19 +140,21 @@ fn changed(line: &Line) -> String {
     }
 }
 
-fn running_hot(body: &mut String, answer: &Answer) {
-    if answer.costs.by != ["user_id"] {
+fn running_hot(body: &mut String, answer: &Answer, asked: &Asked) {
+    if !asked.tells_hot() {
         return;
     }
-    *body += "<section id=hot data-live aria-labelledby=hot-title><h2 id=hot-title>Running hot <small>a share of the cost more than three times what it was</small></h2>";
-    if answer.hot.is_empty() {
+    *body += "<section id=hot data-live aria-labelledby=hot-title><h2 id=hot-title>Running hot <small>a share of the cost more than three times what it was, and not by chance</small></h2>";
+    let Some(first) = answer.hot.first() else {
         *body += "<p>Nobody.</p></section>";
         return;
-    }
+    };
+    let before = first.from - first.until.since(first.from);
+    let _ = write!(body, "<p class=dim>From {} on, against as long before ({} to then).</p>", time(first.from), time(before));
     *body += &table("Running hot", &["User", "Environment", "Share#", "Before#", "Cost#", "Before#"]);
     for hot in &answer.hot {
         let query = format!("{} {}", term(&Key::Text(Text::Environment), &hot.environment), term(&Key::Text(Text::User), &hot.user_id));
-        let href = url::form_urlencoded::Serializer::new(String::new()).append_pair("where", &query).append_pair("order", "costliest").finish();
+        let href = during(&query, hot.from, hot.until).append_pair("order", "costliest").finish();
         let _ = write!(
             body,
             "<tr><th scope=row><a href='/search?{}'>{}</a><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
@@ -164,6 +169,13 @@ fn running_hot(body: &mut String, answer: &Answer) {
     }
     *body += TABLE_END;
     *body += "</section>";
+}
+
+/// A search for calls of a time that stays, whenever the link is followed.
+fn during(query: &str, from: Timestamp, until: Timestamp) -> url::form_urlencoded::Serializer<'static, String> {
+    let mut link = url::form_urlencoded::Serializer::new(String::new());
+    link.append_pair("where", query).append_pair("since", &from.to_string()).append_pair("until", &until.to_string());
+    link
 }
 
 /// As the query language has it.

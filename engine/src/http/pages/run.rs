@@ -94,10 +94,14 @@ fn head(body: &mut String, view: &RunView, often: Option<&Often>, elsewhere: &[S
     let tokens = |tokens: u64| show::number(tokens as f64);
     let _ = write!(
         body,
-        "<dt>Tokens<dd>{} in, {} out<dt>Cost<dd>{more}{}",
-        tokens(view.input_tokens),
-        tokens(view.output_tokens),
-        show::dollars(view.cost_usd)
+        "<dt>Tokens<dd>{}<dt>Cost<dd>{more}{}",
+        // Nobody knows what calls took that do not say.
+        if view.input_tokens + view.output_tokens > 0 {
+            format!("{} in, {} out", tokens(view.input_tokens), tokens(view.output_tokens))
+        } else {
+            "–".to_owned()
+        },
+        if view.cost_usd > 0.0 { show::dollars(view.cost_usd) } else { "–".to_owned() }
     );
     for (label, text, value) in
         [("User", Text::User, &view.user_id), ("Session", Text::Session, &view.session_id), ("Thread", Text::Thread, &view.thread_id)]
