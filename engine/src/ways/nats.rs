@@ -18,7 +18,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(5);
 /// What is asked. We may ask it wherever there is JetStream; a server without it says that nobody answers, which is an answer as well.
 const QUESTION: &str = "$JS.API.INFO";
 /// A refusal was read before the answer, and is on its way here from another task of this process.
-const REFUSED_WITHIN: Duration = Duration::from_millis(100);
+const REFUSED_WITHIN: Duration = Duration::from_millis(20);
 /// Of one subject it is said so often.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 /// Subjects that are remembered: actions and environments are far fewer.
