@@ -3,7 +3,7 @@
 //! Windows end at the latest call, so that old logs that are read in today have costs today. A user runs hot whose share of an environment's cost has
 //! grown: a bounded sketch says who may, and sums of their calls say whether it is so.
 
-use super::{App, Problem};
+use super::{App, Problem, calls};
 use crate::costs::Costs;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -42,6 +42,8 @@ pub(crate) struct Answer {
     #[serde(flatten)]
     pub costs: Costs,
     pub hot: Vec<Hot>,
+    /// What may be wrong with what was asked.
+    pub notes: Vec<String>,
 }
 
 /// A user who runs hot. Exact.
@@ -102,10 +104,12 @@ pub(crate) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
     let from = until - asked.window;
     let times = |from, until| Times { from: Some(from), until: Some(until) };
     let now = app.calls.totals(query.clone(), times(from, until), asked.by.clone(), asked.limit).await?;
+    let mut notes = calls::notes_of_keys(app, &asked.by).await?;
+    notes.extend(calls::notes(app, &asked.query, query.clone(), now.total.calls > 0).await?);
     let before = app.calls.totals(query, times(from - asked.window, from), asked.by.clone(), LIMIT_MAX).await?;
     let costs = Costs::new(asked.by.iter().map(ToString::to_string).collect(), now, &before);
     let hot = if asked.by == [Key::Text(Text::User)] { hot(app, asked.window, until).await? } else { Vec::new() };
-    Ok(Answer { from, until, window: asked.window.to_string(), costs, hot })
+    Ok(Answer { from, until, window: asked.window.to_string(), costs, hot, notes })
 }
 
 /// Who runs hot in the last whole hours of a window, confirmed by their calls.

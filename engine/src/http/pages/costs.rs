@@ -78,6 +78,9 @@ fn rows(body: &mut String, answer: &Answer, asked: &Asked) {
         time(answer.from),
         time(answer.until)
     );
+    for note in &answer.notes {
+        let _ = write!(body, "<p class=notice>{}</p>", escaped(note));
+    }
     if costs.total.now.calls == 0 && costs.rows.is_empty() {
         *body += "<p>No call of this time matches.</p></section>";
         return;

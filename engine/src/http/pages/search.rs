@@ -196,6 +196,9 @@ async fn answer(app: &App, wanted: &Wanted, body: &mut String) -> Result<(), Ref
         return Ok(());
     }
     if asked.after.is_none() {
+        for note in calls::notes(app, &asked.query, query.clone(), true).await? {
+            let _ = write!(body, "<p class=notice>{}</p>", escaped(&note));
+        }
         over_time(body, app, &query, &asked, &found).await?;
     }
     let (more, total) = match found.total {
@@ -240,7 +243,7 @@ fn behind(body: &mut String, app: &App) {
 async fn nothing(body: &mut String, app: &App, wanted: &Wanted, query: Query) -> Result<(), Refused> {
     let search = &wanted.search;
     *body += "<section aria-labelledby=found><h2 id=found>No calls</h2><p>No call that the index knows matches.</p><ul>";
-    for note in calls::notes(app, &search.query, query).await? {
+    for note in calls::notes(app, &search.query, query, false).await? {
         let _ = write!(body, "<li>{}", escaped(&note));
     }
     let mut instead = |other: Search, words: &str| {
