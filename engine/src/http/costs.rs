@@ -129,7 +129,7 @@ async fn hot(app: &App, window: Span, until: Timestamp) -> Result<Vec<Hot>, Prob
     };
     let mut found = Vec::new();
     for (environment, candidate) in candidates.into_iter().filter(|(_, hot)| !hot.now.label.is_empty()) {
-        let of = |text: Text, value: &str| index::term(&Key::Text(text), &[value]).unwrap_or_default();
+        let of = |text: Text, value: &str| index::label_term(&Key::Text(text), value).unwrap_or_default();
         let in_environment = of(Text::Environment, &environment);
         let whole = app.calls.query(&in_environment).await?;
         let own = app.calls.query(&format!("{in_environment} {}", of(Text::User, &candidate.now.label))).await?;

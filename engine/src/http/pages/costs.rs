@@ -169,7 +169,7 @@ fn running_hot(body: &mut String, answer: &Answer) {
     *body += "</section>";
 }
 
-/// As the query language has it.
+/// As the query language has it; long labels are cut.
 fn term(key: &Key, label: &str) -> String {
-    index::term(key, &[label]).unwrap_or_default()
+    index::label_term(key, label).unwrap_or_default()
 }
