@@ -14,11 +14,10 @@ use crate::source::payload::Payloads;
 use crate::store::Store;
 use crate::why::{About, Why, why};
 use futures_util::{StreamExt, stream};
-use index::{Bar, Cursor, Found, IndexError, Key, Order, Query, QueryError, Reader, Row, Run, Sample, Sums, SumsError, Times, UnknownProperty};
+use index::{Bar, Cursor, Found, IndexError, Key, Names, Order, Query, QueryError, Reader, Row, Run, Sample, Sums, SumsError, Times, Unknown};
 use model::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -144,13 +143,19 @@ impl Calls {
         self.look(move |reader| reader.search(&query, times, order, limit, after)).await
     }
 
-    /// Properties of the query that no call has, with the key that was perhaps meant. It looks at every part of the index: ask where nothing was found.
-    pub async fn unknown_properties(&self, query: Query) -> Result<Vec<UnknownProperty>, Unanswered> {
-        // Against no names at all, every property that is asked for is unknown.
-        if query.unknown_properties(&BTreeSet::new()).is_empty() {
+    /// Properties and signals of the query that no call has, each with which of both it is. Names that calls have are found in the newest part of the
+    /// index mostly; only for others it looks at every part.
+    pub async fn unknown(&self, query: Query) -> Result<Vec<(&'static str, Unknown)>, Unanswered> {
+        if query.is_of(&Names::default()) {
             return Ok(Vec::new());
         }
-        self.look(move |reader| Ok(query.unknown_properties(&reader.property_names()?))).await
+        self.look(move |reader| {
+            let names = reader.names(|names| query.is_of(names))?;
+            let properties = query.unknown_properties(&names.properties).into_iter().map(|unknown| ("property", unknown));
+            let signals = query.unknown_signals(&names.signals).into_iter().map(|unknown| ("signal", unknown));
+            Ok(properties.chain(signals).collect())
+        })
+        .await
     }
 
     /// Matching calls by time.

@@ -3,6 +3,7 @@
 //! It is arithmetic on two [`Sums`], exact to the nano-dollar: the rows and `(other)` add up to the total, in either window. Only the text is rounded, and
 //! so that its parts still add up. Deliberately absent: asking the index, and choosing the windows.
 
+use crate::foreign::{columns, cut, left, right};
 use index::{Sum, Sums, Totals};
 use model::show;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 /// Labels that cost something before and have no call now, which are shown; the others are counted.
 const GONE_MAX: usize = 10;
-/// Of a label's characters, so that the numbers stay on the screen; JSON has all of them.
+/// Of a label's columns, so that the numbers stay on the screen; JSON has all of it.
 const LABEL_WIDTH_MAX: usize = 40;
 const OTHER: &str = "(other)";
 const TOTAL: &str = "total";
@@ -155,7 +156,7 @@ impl Costs {
             let share = line.share().map_or("–".to_owned(), show::percent);
             [label.clone(), count(line.now.calls.into()), count(line.tokens()), cost, share, line.change().text()]
         };
-        let head = [self.by.join(" · "), "calls".into(), "tokens".into(), "cost".into(), "share".into(), "before".into()];
+        let head = [named(&self.by), "calls".into(), "tokens".into(), "cost".into(), "share".into(), "before".into()];
         let total = cells(&(TOTAL.to_owned(), self.total), dollars.whole(self.total.now.cost_nanos));
         let mut table = vec![head];
         table.extend(lines.iter().zip(costs).map(|(line, cost)| cells(line, cost)));
@@ -185,17 +186,15 @@ fn less(whole: Totals, part: Totals) -> Totals {
 /// As people read it: one name for no label, no longer than the table bears, and nothing that steers a terminal.
 fn named(labels: &[String]) -> String {
     let one = |label: &String| if label.is_empty() { NONE } else { label }.to_owned();
-    let whole: String = labels.iter().map(one).collect::<Vec<_>>().join(" · ");
-    let clean = whole.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char });
-    if whole.chars().count() <= LABEL_WIDTH_MAX { clean.collect() } else { clean.take(LABEL_WIDTH_MAX - 1).chain(['…']).collect() }
+    cut(&labels.iter().map(one).collect::<Vec<_>>().join(" · "), LABEL_WIDTH_MAX)
 }
 
 /// The first column to the left, numbers to the right; columns as wide as their widest cell.
 fn aligned(rows: &[[String; 6]]) -> Vec<String> {
-    let widths: Vec<usize> = (0..6).map(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..6).map(|at| rows.iter().map(|row| columns(&row[at])).max().unwrap_or(0)).collect();
     let line = |row: &[String; 6]| {
         let cells = row.iter().zip(&widths).enumerate();
-        let cells = cells.map(|(at, (cell, width))| if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") });
+        let cells = cells.map(|(at, (cell, width))| if at == 0 { left(cell, *width) } else { right(cell, *width) });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
@@ -401,6 +400,10 @@ mod tests {
     #[test]
     fn labels_are_cut_and_do_not_steer_the_terminal() {
         assert_eq!(named(&["a\u{1b}[2J".to_owned(), String::new()]), "a\u{fffd}[2J · (none)");
+        assert_eq!(named(&["a\u{202e}b\nc".to_owned()]), "a\u{fffd}b c");
+        let wide = sums(&[("田中さん", 1, DOLLAR), ("ann", 1, DOLLAR)], (0, 0));
+        let text = table(wide.clone(), &wide).text();
+        assert!(text.iter().all(|line| columns(line) == columns(&text[0])), "{text:#?}");
         let long = named(&["é".repeat(100)]);
         assert_eq!((long.chars().count(), long.ends_with('…')), (LABEL_WIDTH_MAX, true));
     }

@@ -21,6 +21,7 @@ pub mod evaluation;
 pub mod exporting;
 pub mod fallback;
 pub mod findings;
+pub mod foreign;
 pub mod hearing;
 pub mod http;
 pub mod incidents;

@@ -293,7 +293,7 @@ fn aggregates(reader: &Reader, times: Times, traffic: &Traffic) {
         drop(reader.search(&query("run:evt_00000*"), times, Order::Newest, 100, None).expect("nothing is damaged"))
     });
     timed("values of model", &|| drop(reader.values(&key("model"), "", 20).expect("nothing is damaged")));
-    timed("names of properties", &|| drop(reader.property_names().expect("nothing is damaged")));
+    timed("names of properties and signals", &|| drop(reader.names(|_| false).expect("nothing is damaged")));
     timed(&format!("a user of {} that is not there", traffic.users), &|| {
         drop(reader.search(&query("user:nobody"), Times::ALL, Order::Newest, 100, None).expect("nothing is damaged"));
     });

@@ -1,7 +1,7 @@
 //! The query language as it is written: text → [`Query`], or what is wrong, where, and the way out. `QUERY.md` is its reference.
 
 use crate::keys::{Key, Number};
-use crate::query::{Between, Pattern, Query, Status, Term, Test, VerdictIs, VerdictTerm};
+use crate::query::{Between, Pattern, PropertyIs, Query, Status, Term, Test, VerdictIs, VerdictTerm};
 use model::Signal;
 use model::time::{Span, Timestamp};
 use std::fmt;
@@ -35,6 +35,14 @@ impl std::error::Error for QueryError {}
 
 fn wrong(at: usize, message: impl Into<String>, hint: impl Into<String>) -> QueryError {
     QueryError { at, message: message.into(), hint: Some(hint.into()) }
+}
+
+fn parentheses(at: usize) -> QueryError {
+    wrong(at, "there are no parentheses", "every term must hold, alternatives are a|b, and a text with parentheses stands in quotes")
+}
+
+fn reversed(at: usize) -> QueryError {
+    wrong(at, "a range that ends before it begins", "the smaller end comes first")
 }
 
 impl Query {
@@ -150,7 +158,16 @@ impl Scanner<'_> {
                 Some('"') => return Ok(()),
                 Some('\\') => match self.next() {
                     Some(escaped @ ('"' | '\\')) => to.push(escaped),
-                    _ => return Err(wrong(at, "a `\\` before something else than `\"` or `\\`", "a backslash is written `\\\\` in quotes")),
+                    Some('n') => to.push('\n'),
+                    Some('r') => to.push('\r'),
+                    Some('t') => to.push('\t'),
+                    _ => {
+                        return Err(wrong(
+                            at,
+                            "a `\\` before something else than `\"`, `\\`, `n`, `r` or `t`",
+                            "a backslash is written `\\\\` in quotes",
+                        ));
+                    }
                 },
                 Some(letter) => to.push(letter),
                 None => return Err(wrong(opened, "a quote that does not end", "close it with `\"`; a quote inside is written `\\\"`")),
@@ -163,19 +180,17 @@ impl Scanner<'_> {
             self.next();
         }
         let at = self.at;
-        let Some(first) = self.peek() else { return Ok(None) };
+        if self.peek().is_none() {
+            return Ok(None);
+        }
         let negated = self.take('-');
-        if negated && self.peek().is_none_or(char::is_whitespace) {
-            return Err(wrong(at, "a `-` before nothing", "it stands right before what is excluded: -stage:retrieval"));
-        }
-        if matches!(first, '(' | ')') {
-            return Err(wrong(
-                at,
-                "there are no parentheses",
-                "every term must hold, alternatives are a|b, and a text with parentheses stands in quotes",
-            ));
-        }
         let key_at = self.at;
+        match self.peek() {
+            Some('-') if negated => return Err(wrong(at, "there is no `--`", "what is excluded has one `-` before it: -stage:retrieval")),
+            Some('(' | ')') => return Err(parentheses(key_at)),
+            Some(letter) if !letter.is_whitespace() => {}
+            _ => return Err(wrong(at, "a `-` before nothing", "it stands right before what is excluded: -stage:retrieval")),
+        }
         let mut name = String::new();
         let quoted = self.take('"');
         if quoted {
@@ -188,19 +203,13 @@ impl Scanner<'_> {
                 self.next();
             }
         }
+        let operator_at = self.at;
         let Some(operator) = self.operator() else {
+            if !quoted {
+                no_id(key_at, &name, self.peek().is_none_or(char::is_whitespace))?;
+            }
             // A bare word: it is a value after all.
             self.at = key_at;
-            let written = &self.text[key_at..];
-            for (word, instead) in [
-                ("AND", "terms are written one after the other: all of them must hold"),
-                ("OR", "alternatives are written stage:a|b"),
-                ("NOT", "write -stage:a"),
-            ] {
-                if written.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-                    return Err(wrong(key_at, format!("there is no `{word}`"), instead));
-                }
-            }
             return Ok(Some(Written { at, negated, key: None, operator: Operator::Is, values: self.values()? }));
         };
         if name.is_empty() {
@@ -209,6 +218,16 @@ impl Scanner<'_> {
         if !quoted && name.ends_with('!') {
             let name = name.trim_end_matches('!');
             return Err(wrong(key_at, "there is no `!=`", format!("write -{name}:VALUE")));
+        }
+        // Other languages' signs, of which the end would else begin the value.
+        for (sign, instead) in [("==", "VALUE"), (":=", "VALUE"), ("=~", "*PART*")] {
+            if self.text[operator_at..].starts_with(sign) {
+                return Err(wrong(
+                    operator_at,
+                    format!("there is no `{sign}`"),
+                    format!("write {name}:{instead}; a text that begins so stands in quotes"),
+                ));
+            }
         }
         if self.peek().is_none_or(char::is_whitespace) {
             return Err(wrong(
@@ -240,6 +259,15 @@ impl Scanner<'_> {
                 self.next();
                 let last = value.stretches.last_mut().expect("there is at least one stretch");
                 match letter {
+                    // None of these begins a value outside quotes: it would end at the first blank, and no call would have it.
+                    '(' if at == value.at => return Err(parentheses(at)),
+                    '\'' | '‘' | '’' | '“' | '”' | '„' if at == value.at => {
+                        return Err(wrong(
+                            at,
+                            format!("`{letter}` is no quote"),
+                            "a text with blanks or quotes stands in double quotes: user:\"a b\"",
+                        ));
+                    }
                     '*' => value.stretches.push(String::new()),
                     '"' => {
                         self.quoted(at, last)?;
@@ -257,6 +285,25 @@ impl Scanner<'_> {
             }
         }
     }
+}
+
+/// Refuses a bare word that begins so and that nobody means as an id: a word of other languages where it is `whole`, or a key with a sign of theirs.
+fn no_id(at: usize, word: &str, whole: bool) -> Result<(), QueryError> {
+    for (known, instead) in [
+        ("and", "terms are written one after the other: all of them must hold"),
+        ("or", "alternatives are written stage:a|b"),
+        ("not", "write -stage:a"),
+    ] {
+        if whole && word.eq_ignore_ascii_case(known) {
+            return Err(wrong(at, format!("there is no `{word}`"), instead));
+        }
+    }
+    let Some((key, _)) = word.split_once('~') else { return Ok(()) };
+    let (not, key) = key.strip_suffix('!').map_or(("", key), |key| ("-", key));
+    if Key::known().any(|known| known == key) {
+        return Err(wrong(at, "there is no `~`", format!("a text that has a part is written {not}{key}:*PART*")));
+    }
+    Ok(())
 }
 
 fn test(written: Written, now: Timestamp) -> Result<Test, QueryError> {
@@ -290,25 +337,26 @@ fn test(written: Written, now: Timestamp) -> Result<Test, QueryError> {
         Key::Number(number) => numbers(&values, operator, Unit::of(number), &name).map(|any| Test::Number(number, any)),
         Key::Tokens => numbers(&values, operator, Unit::Count, &name).map(Test::Tokens),
         Key::Time => values.iter().map(|value| times(value, operator)).collect::<Result<_, _>>().map(Test::Time),
-        Key::Property(name) if is => match values.iter().map(property_range).collect::<Option<Vec<_>>>() {
-            Some(ranges) => Ok(Test::PropertyNumber(name, ranges)),
-            None => Ok(Test::Property(name, patterns(values)?)),
-        },
-        Key::Property(name) => {
-            let compared = |value: &Value| {
-                let number = value.plain().and_then(|text| text.parse::<f64>().ok()).filter(|number| number.is_finite());
-                let number = number.ok_or_else(|| {
-                    wrong(value.at, format!("`{}` is not a number", value.shown()), format!("properties are compared as plain numbers: {name}>0.5"))
-                })?;
-                Ok(match operator {
-                    Operator::Over => (Bound::Excluded(number), Bound::Unbounded),
-                    Operator::AtLeast => (Bound::Included(number), Bound::Unbounded),
-                    Operator::Under => (Bound::Unbounded, Bound::Excluded(number)),
-                    Operator::AtMost | Operator::Is => (Bound::Unbounded, Bound::Included(number)),
-                })
+        Key::Property(name) if is => {
+            let is = |value: Value| match property_range(&value, &name)? {
+                Some(range) => Ok(PropertyIs::Number(range)),
+                None => value.pattern().map(PropertyIs::Text),
             };
-            one(&values)?;
-            values.iter().map(compared).collect::<Result<_, _>>().map(|any| Test::PropertyNumber(name.clone(), any))
+            let any = values.into_iter().map(is).collect::<Result<_, _>>()?;
+            Ok(Test::Property(name, any))
+        }
+        Key::Property(name) => {
+            let value = one(&values)?;
+            let number = value.plain().and_then(plain_number).ok_or_else(|| {
+                wrong(value.at, format!("`{}` is not a number", value.shown()), format!("properties are compared as plain numbers: {name}>0.5"))
+            })?;
+            let range = match operator {
+                Operator::Over => (Bound::Excluded(number), Bound::Unbounded),
+                Operator::AtLeast => (Bound::Included(number), Bound::Unbounded),
+                Operator::Under => (Bound::Unbounded, Bound::Excluded(number)),
+                Operator::AtMost | Operator::Is => (Bound::Unbounded, Bound::Included(number)),
+            };
+            Ok(Test::Property(name, vec![PropertyIs::Number(range)]))
         }
     }
 }
@@ -392,7 +440,8 @@ fn status(value: &Value) -> Result<Status, QueryError> {
         Some(("", "")) => Err(unknown()),
         Some((from, until)) => {
             let end = |text: &str, open| if text.is_empty() { Ok(open) } else { text.parse().map_err(|_| unknown()) };
-            Ok(Status::Code(Between(end(from, 0)?, end(until, u64::MAX)?)))
+            let (least, greatest) = (end(from, 0)?, end(until, u64::MAX)?);
+            if least > greatest { Err(reversed(value.at)) } else { Ok(Status::Code(Between(least, greatest))) }
         }
         None => text.parse().map(|code| Status::Code(Between(code, code))).map_err(|_| unknown()),
     }
@@ -479,7 +528,7 @@ fn numbers(values: &[Value], operator: Operator, unit: Unit, name: &str) -> Resu
                 let least = if from.is_empty() { 0 } else { up(read(value, from)?) };
                 let greatest = if until.is_empty() { u64::MAX } else { read(value, until)?.0 };
                 if least > greatest {
-                    return Err(wrong(value.at, "a range that ends before it begins", "the smaller end comes first"));
+                    return Err(reversed(value.at));
                 }
                 Ok(Between(least, greatest))
             }
@@ -492,15 +541,29 @@ fn numbers(values: &[Value], operator: Operator, unit: Unit, name: &str) -> Resu
     values.iter().map(range).collect()
 }
 
-/// `1..5` where both ends are numbers or open.
-fn property_range(value: &Value) -> Option<(Bound<f64>, Bound<f64>)> {
-    let (from, until) = value.plain().filter(|_| !value.quoted)?.split_once("..")?;
-    let end = |text: &str| match text {
-        "" => Some(Bound::Unbounded),
-        text => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Bound::Included),
+fn plain_number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// `1..5`, where an end is a number; `None` for a text.
+fn property_range(value: &Value, name: &str) -> Result<Option<(Bound<f64>, Bound<f64>)>, QueryError> {
+    let Some((from, until)) = value.plain().filter(|_| !value.quoted).and_then(|text| text.split_once("..")) else { return Ok(None) };
+    let (least, greatest) = (plain_number(from), plain_number(until));
+    if least.is_none() && greatest.is_none() {
+        return Ok(None);
+    }
+    let end = |text: &str, number: Option<f64>| match number {
+        Some(number) => Ok(Bound::Included(number)),
+        None if text.is_empty() => Ok(Bound::Unbounded),
+        None => {
+            let hint = format!("a range of a property is of plain numbers, {name}:1..5; a text with `..` stands in quotes");
+            Err(wrong(value.at, format!("`{text}` is not a number"), hint))
+        }
     };
-    let range = (end(from)?, end(until)?);
-    (range != (Bound::Unbounded, Bound::Unbounded)).then_some(range)
+    if least.zip(greatest).is_some_and(|(least, greatest)| least > greatest) {
+        return Err(reversed(value.at));
+    }
+    Ok(Some((end(from, least)?, end(until, greatest)?)))
 }
 
 /// A point of time, and the last millisecond that is meant by it: a day's, where only a day is written.

@@ -4,11 +4,12 @@
 
 use crate::keys::{Key, Number, Text};
 use crate::row::Row;
+use crate::state::Names;
 use model::Signal;
 use model::nearest::nearest;
 use model::time::Timestamp;
 use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 /// Terms that must all hold; none at all hold of every call. Made by [`Query::parse`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,9 +29,7 @@ pub(crate) struct Term {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
     Text(Text, Vec<Pattern>),
-    Property(String, Vec<Pattern>),
-    /// Of properties whose text is a number.
-    PropertyNumber(String, Vec<(Bound<f64>, Bound<f64>)>),
+    Property(String, Vec<PropertyIs>),
     Number(Number, Vec<Between>),
     Tokens(Vec<Between>),
     Time(Vec<(Timestamp, Timestamp)>),
@@ -40,6 +39,14 @@ pub(crate) enum Test {
     /// A bare word: the call itself, its run, or its user.
     Id(Vec<Pattern>),
     Verdict(Vec<VerdictTerm>),
+}
+
+/// What a property may be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum PropertyIs {
+    Text(Pattern),
+    /// Of properties whose text is a number.
+    Number((Bound<f64>, Bound<f64>)),
 }
 
 /// Both ends included.
@@ -79,9 +86,9 @@ pub(crate) struct VerdictTerm {
     pub sequences: Vec<u64>,
 }
 
-/// A property that no call has, with the key that was perhaps meant.
+/// A property or a signal that no call has, with the one that was perhaps meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownProperty {
+pub struct Unknown {
     /// Where its term begins: bytes from the start.
     pub at: usize,
     pub name: String,
@@ -108,21 +115,57 @@ impl Query {
         self.terms.iter().all(|term| term.test.holds(row) != term.negated)
     }
 
-    /// Properties that are asked for and are none of `known`, the names that calls have: mostly typing mistakes.
-    pub fn unknown_properties(&self, known: &BTreeSet<String>) -> Vec<UnknownProperty> {
-        let asked = self.terms.iter().flat_map(|term| {
+    /// Every call that has all of these.
+    pub fn having(keys: &[Key]) -> Self {
+        Self { terms: keys.iter().map(|key| Term { at: 0, negated: false, test: Test::Has(vec![key.clone()]) }).collect() }
+    }
+
+    fn properties(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.terms.iter().flat_map(|term| {
             let names: Vec<&str> = match &term.test {
-                Test::Property(name, _) | Test::PropertyNumber(name, _) => vec![name],
+                Test::Property(name, _) => vec![name],
                 Test::Has(keys) => keys.iter().filter_map(|key| if let Key::Property(name) = key { Some(name.as_str()) } else { None }).collect(),
                 _ => Vec::new(),
             };
-            names.into_iter().map(|name| (term.at, name)).collect::<Vec<_>>()
-        });
-        let unknown = asked.filter(|(_, name)| !known.contains(*name));
-        let mut all: Vec<&str> = Key::known().collect();
-        all.extend(known.iter().map(String::as_str));
-        let meant = |name| nearest(name, all.iter().copied()).map(str::to_owned);
-        unknown.map(|(at, name)| UnknownProperty { at, name: name.to_owned(), meant: meant(name) }).collect()
+            names.into_iter().map(|name| (term.at, name))
+        })
+    }
+
+    /// Properties that are asked for and are none of `known`, the names that calls have: mostly typing mistakes.
+    pub fn unknown_properties(&self, known: &BTreeSet<String>) -> Vec<Unknown> {
+        unknown(self.properties(), known, Key::known().collect())
+    }
+
+    /// The same of signals.
+    pub fn unknown_signals(&self, known: &BTreeSet<String>) -> Vec<Unknown> {
+        unknown(self.further_signals(), known, Signal::ALL.iter().map(|signal| signal.name()).collect())
+    }
+
+    /// Whether calls have every property and signal that it names.
+    pub fn is_of(&self, names: &Names) -> bool {
+        self.properties().all(|(_, name)| names.properties.contains(name)) && self.further_signals().all(|(_, name)| names.signals.contains(name))
+    }
+
+    /// What was perhaps meant otherwise, for whoever has found nothing: where its term begins, and what the term means.
+    pub fn readings(&self) -> Vec<(usize, String)> {
+        let mut readings = Vec::new();
+        for term in &self.terms {
+            let (is_id, texts): (bool, Vec<&str>) = match &term.test {
+                Test::Id(any) => (true, any.iter().filter_map(Pattern::exact).collect()),
+                Test::Text(_, any) => (false, any.iter().filter_map(Pattern::exact).collect()),
+                Test::Property(_, any) => (false, any.iter().filter_map(PropertyIs::text).filter_map(Pattern::exact).collect()),
+                _ => continue,
+            };
+            for text in texts {
+                if is_id {
+                    readings.push((term.at, format!("`{text}` is looked for as a whole id: a call's, a run's or a user's")));
+                } else if text.contains(',') && !text.contains(char::is_whitespace) {
+                    // A text with blanks stood in quotes, so its commas are meant.
+                    readings.push((term.at, format!("`{text}` is one value; alternatives are written {}", text.replace(',', "|"))));
+                }
+            }
+        }
+        readings
     }
 
     /// The signals that it names and that are not built in, each with where its term begins: bytes from the start.
@@ -148,13 +191,19 @@ impl Query {
     }
 }
 
+/// What of `asked` is not `known`, with what was perhaps meant: one of these or of `ours`.
+fn unknown<'q>(asked: impl Iterator<Item = (usize, &'q str)>, known: &'q BTreeSet<String>, mut ours: Vec<&'q str>) -> Vec<Unknown> {
+    ours.extend(known.iter().map(String::as_str));
+    let unknown = asked.filter(|(_, name)| !known.contains(*name));
+    unknown.map(|(at, name)| Unknown { at, name: name.to_owned(), meant: nearest(name, ours.iter().copied()).map(str::to_owned) }).collect()
+}
+
 impl Test {
     fn holds(&self, row: &Row) -> bool {
         let among = |any: &[Pattern], text: &str| !text.is_empty() && any.iter().any(|pattern| pattern.matches(text));
         match self {
             Self::Text(text, any) => among(any, row.text(*text)),
-            Self::Property(name, any) => row.property(name).is_some_and(|text| among(any, text)),
-            Self::PropertyNumber(name, any) => row.property(name).is_some_and(|text| numeric(any, text)),
+            Self::Property(name, any) => row.property(name).is_some_and(|text| any.iter().any(|is| is.matches(text))),
             Self::Number(number, any) => row.number(*number).is_some_and(|value| between(any, value)),
             Self::Tokens(any) => row.tokens().is_some_and(|value| between(any, value)),
             Self::Time(any) => any.iter().any(|(from, until)| (*from..=*until).contains(&row.time)),
@@ -185,12 +234,24 @@ pub(crate) fn between(any: &[Between], value: u64) -> bool {
     any.iter().any(|Between(least, greatest)| (*least..=*greatest).contains(&value))
 }
 
-pub(crate) fn numeric(any: &[(Bound<f64>, Bound<f64>)], text: &str) -> bool {
-    use std::ops::RangeBounds;
-    text.parse::<f64>().is_ok_and(|value| value.is_finite() && any.iter().any(|range| range.contains(&value)))
+impl PropertyIs {
+    pub fn text(&self) -> Option<&Pattern> {
+        if let Self::Text(pattern) = self { Some(pattern) } else { None }
+    }
+
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Text(pattern) => pattern.matches(text),
+            Self::Number(range) => text.parse::<f64>().is_ok_and(|value| value.is_finite() && range.contains(&value)),
+        }
+    }
 }
 
 impl Pattern {
+    pub fn exact(&self) -> Option<&str> {
+        if let Self::Exact(text) = self { Some(text) } else { None }
+    }
+
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == text,

@@ -6,7 +6,7 @@ use crate::error::IndexError;
 use crate::group::{Column, Group};
 use crate::keys::{Key, Number, Text};
 use crate::pack::Bits;
-use crate::query::{IDS, Pattern, Query, Status, Test, between, numeric};
+use crate::query::{IDS, Pattern, PropertyIs, Query, Status, Test, between};
 use crate::row::together;
 use model::Signal;
 
@@ -41,15 +41,14 @@ impl Query {
 
 /// What the filter can be asked for a test: one of these must be there.
 fn marks(test: &Test) -> Option<Vec<u64>> {
-    let exact = |columns: &[Column], any: &[Pattern]| {
-        let texts = any.iter().map(|pattern| if let Pattern::Exact(text) = pattern { Some(text) } else { None });
-        let texts = texts.collect::<Option<Vec<_>>>()?;
+    fn exact<'p>(columns: &[Column], any: impl Iterator<Item = Option<&'p Pattern>>) -> Option<Vec<u64>> {
+        let texts = any.map(|pattern| pattern.and_then(Pattern::exact)).collect::<Option<Vec<_>>>()?;
         Some(texts.iter().flat_map(|text| columns.iter().map(|column| column.mark(text))).collect())
-    };
+    }
     match test {
-        Test::Text(text, any) => exact(&[(*text).into()], any),
-        Test::Property(name, any) => exact(&[Column::Property(name.clone())], any),
-        Test::Id(any) => exact(&IDS.map(Column::from), any),
+        Test::Text(text, any) => exact(&[(*text).into()], any.iter().map(Some)),
+        Test::Property(name, any) => exact(&[Column::Property(name.clone())], any.iter().map(PropertyIs::text)),
+        Test::Id(any) => exact(&IDS.map(Column::from), any.iter().map(Some)),
         _ => None,
     }
 }
@@ -73,8 +72,7 @@ fn find(test: &Test, group: &Group<'_>, within: &Bits) -> Result<Bits, IndexErro
     let errors = || Ok::<_, IndexError>(holding(&group.signals()?, 1 << Signal::Error.index()));
     match test {
         Test::Text(text, any) => texts(&Column::from(*text), &|text| any.iter().any(|pattern| pattern.matches(text))),
-        Test::Property(name, any) => texts(&Column::Property(name.clone()), &|text| any.iter().any(|pattern| pattern.matches(text))),
-        Test::PropertyNumber(name, any) => texts(&Column::Property(name.clone()), &|text| numeric(any, text)),
+        Test::Property(name, any) => texts(&Column::Property(name.clone()), &|text| any.iter().any(|is| is.matches(text))),
         Test::Id(any) => {
             let found = IDS.map(|text: Text| texts(&Column::from(text), &|text| any.iter().any(|pattern| pattern.matches(text))));
             Ok(any_of(found.into_iter().collect::<Result<_, _>>()?))

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-/// Distinct property names that are listed; more are no vocabulary of people.
+/// Distinct names that are listed; more are no vocabulary of people.
 const NAMES_MAX: usize = 10_000;
 
 #[derive(Clone, Debug)]
@@ -41,6 +41,19 @@ pub struct Reader {
     shared: Arc<RwLock<Arc<State>>>,
     /// Sums of whole files, which do not change.
     memo: Arc<Mutex<Memo>>,
+}
+
+/// Names of properties, and of signals that are not built in, which some calls have; of each the first 10,000 found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub properties: BTreeSet<String>,
+    pub signals: BTreeSet<String>,
+}
+
+fn keep(names: &mut BTreeSet<String>, name: &str) {
+    if names.len() < NAMES_MAX && !names.contains(name) {
+        names.insert(name.to_owned());
+    }
 }
 
 impl Reader {
@@ -87,28 +100,29 @@ impl Reader {
         sealed + state.tail.iter().map(|group| group.bytes.len() as u64).sum::<u64>()
     }
 
-    /// The properties that calls have, the first 10,000 found from the newest on: what [`crate::Query::unknown_properties`] compares with.
+    /// The names that calls have, from the newest call on, until they are `enough`: what [`crate::Query::unknown_properties`] compares with.
     ///
     /// # Errors
     /// When a file is damaged or cannot be read.
-    pub fn property_names(&self) -> Result<BTreeSet<String>, IndexError> {
+    pub fn names(&self, enough: impl Fn(&Names) -> bool) -> Result<Names, IndexError> {
         let view = View::of(self.state());
-        let mut names = BTreeSet::new();
-        for (name, _) in view.fresh().flat_map(Row::properties) {
-            if names.len() < NAMES_MAX && !names.contains(name) {
-                names.insert(name.to_owned());
+        let mut names = Names::default();
+        for rows in view.state.fresh.iter().rev() {
+            if enough(&names) {
+                break;
+            }
+            for row in rows.iter() {
+                row.properties().for_each(|(name, _)| keep(&mut names.properties, name));
+                row.further().iter().for_each(|name| keep(&mut names.signals, name));
             }
         }
         for spot in view.spots().collect::<Vec<_>>().into_iter().rev() {
-            if names.len() >= NAMES_MAX {
+            if enough(&names) {
                 break;
             }
             let Some(group) = view.group(spot)? else { continue };
-            for name in group.property_names()? {
-                if names.len() < NAMES_MAX && !names.contains(name) {
-                    names.insert(name.to_owned());
-                }
-            }
+            group.property_names()?.for_each(|name| keep(&mut names.properties, name));
+            group.further_names()?.for_each(|name| keep(&mut names.signals, name));
         }
         Ok(names)
     }

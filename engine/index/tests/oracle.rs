@@ -42,7 +42,7 @@ fn term(rng: &mut fastrand::Rng) -> String {
         9 => format!("user:{}", pick(rng, &["u_*", "*1", "\"\\\"quoted\\\" \\\\ user\"", "u_1|u_2|u_3"])),
         10 => format!("tenant:{}", pick(rng, &["acme", "a*", "ünïcode", "\"two words\"", "1"])),
         11 => format!("memory.hits{}{}", pick(rng, &[">", ">=", "<", "<=", ":"]), rng.u8(..14)),
-        12 => format!("memory.hits:{}", pick(rng, &["2..5", "..3", "10..", "1*"])),
+        12 => format!("memory.hits:{}", pick(rng, &["2..5", "..3", "10..", "1*", "5|10..12", "1*|3..4", "\"2..5\""])),
         13 => format!("run:evt_{}", rng.u16(..300)),
         14 => format!("{}_{}", pick(rng, &["evt", "call", "u"]), rng.u16(..400)),
         15 => format!("verdict:{}", pick(rng, &["relevance=fail", "relevance=pass|tone=error", "unheard=fail"])),
@@ -268,7 +268,7 @@ fn any_text_is_found_whatever_its_script_and_length() {
     let found = reader.search(&parse(&format!("any:{}*", &long[..1_000])), Times::ALL, Order::Newest, 10, None).expect("nothing is damaged");
     assert_eq!(found.rows[0].property("any"), Some(long.as_str()));
     assert_eq!(only(parse("has:nothing")), None);
-    assert_eq!(reader.property_names().expect("nothing is damaged").len(), 10_000, "more names than are listed");
+    assert_eq!(reader.names(|_| false).expect("nothing is damaged").properties.len(), 10_000, "more names than are listed");
     let sums = reader.sums(&Query::default(), Times::ALL, &[Key::parse("any").expect("a key")], 100).expect("nothing is damaged");
     assert!(sums.groups.iter().all(|sum| sum.labels[0].len() <= model::label::LABEL_MAX_BYTES), "labels are cut");
     let values = reader.values(&Key::parse("user").expect("a key"), "日", 10).expect("nothing is damaged");
@@ -333,12 +333,57 @@ fn a_reader_on_another_thread_sees_whole_commits_only() {
 }
 
 #[test]
+fn each_alternative_of_a_property_is_a_number_or_a_text_by_itself() {
+    let sent = [r#""n":5"#, r#""n":10"#, r#""n":"11.5""#, r#""n":12.0"#, r#""n":0.5"#, r#""n":"five""#, r#""m":5"#];
+    let rows = sent.map(|property| row(&log("c", NOW, &format!(r#","properties":{{{property}}}"#)), 1));
+    for (query, calls) in
+        [("n:5|10..12", 4), ("n:10..12|five", 4), ("n:f*|..1", 2), ("n:\"10..12\"", 0), ("n:0.50", 0), ("n:0.50..0.5", 1), ("-n:5|10..12", 3)]
+    {
+        assert_eq!(rows.iter().filter(|row| parse(query).matches(row)).count(), calls, "{query}");
+    }
+}
+
+#[test]
 fn a_mistyped_key_gets_a_hint_only_where_no_call_has_it() {
     let query = parse("modle:gpt-4o tennant:acme has:colour -xx>3");
     let known = BTreeSet::from(["tenant".to_owned(), "xx".to_owned()]);
     let unknown = query.unknown_properties(&known);
     let shown: Vec<_> = unknown.iter().map(|unknown| (unknown.at, unknown.name.as_str(), unknown.meant.as_deref())).collect();
     assert_eq!(shown, [(0, "modle", Some("model")), (13, "tennant", Some("tenant")), (26, "colour", None)]);
+    assert_eq!(Query::having(&[Key::property("tennant")]).unknown_properties(&known)[0].meant.as_deref(), Some("tenant"));
+}
+
+#[test]
+fn a_mistyped_signal_gets_a_hint_unless_some_call_has_it_however_old() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut writer, _) = Writer::open_sized(folder.path(), SMALL).expect("it opens");
+    for sequence in 1..=5_000 {
+        let more = if sequence == 1 { r#","properties":{"colour":"blue"}"# } else { r#","properties":{"tenant":"acme"}"# };
+        assert!(writer.add(row(&log(&format!("c{sequence}"), NOW, more), sequence)));
+    }
+    writer.commit(5_000).expect("the disk takes it");
+    let unknown = |text: &str| {
+        let query = parse(text);
+        let names = writer.reader().names(|names| query.is_of(names)).expect("nothing is damaged");
+        let all = query.unknown_properties(&names.properties).into_iter().chain(query.unknown_signals(&names.signals));
+        all.map(|unknown| (unknown.at, unknown.name, unknown.meant.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    assert_eq!(unknown("tenant:acme -colour:red signal:no_facts|retry"), []);
+    let (retry, json) = ("retry".to_owned(), "invalid_json".to_owned());
+    assert_eq!(unknown("tenant:x -signal:invalidjson|retrys"), [(9, "invalidjson".to_owned(), json), (9, "retrys".to_owned(), retry)]);
+    assert_eq!(unknown("tenent:x signal:no_fact"), [(0, "tenent".to_owned(), "tenant".to_owned()), (9, "no_fact".to_owned(), "no_facts".to_owned())]);
+}
+
+#[test]
+fn whoever_finds_nothing_is_told_how_bare_words_and_commas_are_read() {
+    let query = "stage:extraction,synthesis extraction user:\"Doe, Jane\" tags:*a,b* place:a,b|c latency>1s";
+    let said = parse(query).readings();
+    assert_eq!(
+        said.iter().map(|(at, _)| query[*at..].split(' ').next()).collect::<Vec<_>>(),
+        [Some("stage:extraction,synthesis"), Some("extraction"), Some("place:a,b|c")]
+    );
+    assert_eq!(said[0].1, "`extraction,synthesis` is one value; alternatives are written extraction|synthesis");
+    assert_eq!(said[1].1, "`extraction` is looked for as a whole id: a call's, a run's or a user's");
 }
 
 #[test]

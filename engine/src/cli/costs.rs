@@ -3,7 +3,11 @@
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::foreign::{cut, printable};
 use serde_json::Value;
+
+/// Of a user's columns in a line.
+const USER_WIDTH_MAX: usize = 60;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CostsOf {
@@ -41,12 +45,15 @@ pub(super) async fn costs(args: CostsOf, config: &Config) -> Result<Outcome, Fau
     }
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
     say(format!("{} from {} until {}, beside as long before", text(&answer, "window"), text(&answer, "from"), text(&answer, "until")));
+    for note in answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        say(format!("note: {}", printable(note)));
+    }
     for hot in answer["hot"].as_array().into_iter().flatten() {
         let number = |name: &str| hot[name].as_f64().unwrap_or_default();
         say(format!(
             "hot: {} in {}: {} of the cost since {}, {} in the hours before (${:.2}, ${:.2} before)",
-            text(hot, "user_id"),
-            text(hot, "environment"),
+            cut(&text(hot, "user_id"), USER_WIDTH_MAX),
+            printable(&text(hot, "environment")),
             model::show::percent(number("share")),
             text(hot, "from"),
             model::show::percent(number("share_before")),

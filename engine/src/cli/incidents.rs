@@ -3,10 +3,11 @@
 //!
 //! They ask the running engine; what they do is in its audit log. Deliberately absent: an incident's page and thread, which are in the browser.
 
-use super::terminal::{Paint, cut, printable, width};
+use super::terminal::{Paint, width};
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::foreign::{cut, printable};
 use crate::message::agreeing;
 use model::Timestamp;
 use serde_json::{Map, Value, json};

@@ -2,10 +2,10 @@
 //! `calibrate.rs`.
 
 use super::calibrate::{self, Calibrate};
-use super::terminal::printable;
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::foreign::printable;
 use crate::http::judges::Listed;
 use crate::judging::calibrated::{Calibrated, trust};
 use crate::judging::client::Client;

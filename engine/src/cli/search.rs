@@ -1,10 +1,11 @@
 //! `streamgauge search`: calls that a query finds, as a table. The language is `engine/index/QUERY.md`; what is found is `/api/v1/calls`'s to say.
 
 use super::pricing::tell;
-use super::terminal::{Paint, cut, width};
+use super::terminal::{Paint, width};
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::foreign::{columns, cut, left, printable, right};
 use crate::outbox::now;
 use index::{LIMIT_MAX, Query};
 use model::{Timestamp, show};
@@ -90,7 +91,7 @@ pub(super) async fn search(args: Search, config: &Config) -> Result<Outcome, Fau
                 say(if is_error(call) { paint.bad(&line) } else { line });
             }
         }
-        for note in page.notes.iter().map(|note| format!("note: {note}")) {
+        for note in page.notes.iter().map(|note| format!("note: {}", printable(note))) {
             if args.json { tell(&note) } else { say(note) }
         }
         after = page.next;
@@ -106,9 +107,9 @@ pub(super) async fn search(args: Search, config: &Config) -> Result<Outcome, Fau
 /// Refuses what is no query, with the place: the engine would say the same in more words.
 pub(super) fn checked(query: &str) -> Result<(), Fault> {
     let Err(error) = Query::parse(query, now()) else { return Ok(()) };
-    let before = query.get(..error.at).unwrap_or(query).chars().count();
+    let before = query.get(..error.at).unwrap_or(query);
     let shown: String = query.chars().map(|char| if char.is_control() { ' ' } else { char }).collect();
-    let what = format!("at character {} of the query: {}\n  {shown}\n  {}^", before + 1, error.message, " ".repeat(before));
+    let what = format!("at character {} of the query: {}\n  {shown}\n  {}^", before.chars().count() + 1, error.message, " ".repeat(columns(before)));
     Err(match error.hint {
         Some(hint) => Fault::new(what, hint),
         None => Fault::plain(what),
@@ -157,7 +158,7 @@ const LEAST: [usize; COLUMNS] = [usize::MAX, 6, 6, 8, 8, usize::MAX, usize::MAX,
 
 /// What is shown of a call.
 fn cells(call: &Value) -> Vec<String> {
-    let text = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
+    let text = |name: &str| printable(call[name].as_str().unwrap_or_default());
     let time = call["time"].as_str().and_then(Timestamp::parse).map_or_else(String::new, |time| time.to_string());
     // Without the year: streams are of days or weeks.
     let time = time.get(5..19).unwrap_or_default().replacen('T', " ", 1);
@@ -188,7 +189,7 @@ impl Table {
     fn of(rows: &[Vec<String>], width: usize) -> Self {
         let mut widths = [0; COLUMNS];
         for row in rows {
-            row.iter().zip(&mut widths).for_each(|(cell, width)| *width = (*width).max(cell.chars().count()));
+            row.iter().zip(&mut widths).for_each(|(cell, width)| *width = (*width).max(columns(cell)));
         }
         widths.iter_mut().zip(HEADS).filter(|(width, _)| **width > 0).for_each(|(width, head)| *width = (*width).max(head.len()));
         let whole = |widths: &[usize; COLUMNS]| widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>().saturating_sub(2);
@@ -202,9 +203,9 @@ impl Table {
 
     fn line(&self, cells: &[String]) -> String {
         let columns = cells.iter().zip(self.0).zip(RIGHT).filter(|((_, width), _)| *width > 0);
-        let shown = columns.map(|((cell, width), right)| {
+        let shown = columns.map(|((cell, width), is_number)| {
             let cell = cut(cell, width);
-            if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if is_number { right(&cell, width) } else { left(&cell, width) }
         });
         shown.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }
@@ -221,13 +222,15 @@ mod tests {
             json!({ "time": "2026-11-22T14:03:20.412Z", "environment": "production", "stage": "extraction", "model": "gpt-4o-mini-2024-07-18",
                 "status_code": status, "signals": signals, "latency_ms": 2340, "cost_usd": 0.0042, "user_id": user, "event_id": "evt_0123456789abcdef0123" })
         };
-        let calls = [call("ann@example.com", 200, &["invalid_json", "retry"]), call("bob\u{1b}", 500, &["error"])];
+        let calls = [call("ann@example.com", 200, &["invalid_json", "retry"]), call("bob\u{1b}", 500, &["error"]), call("田中さん", 200, &[])];
         let rows: Vec<_> = calls.iter().map(cells).collect();
         let table = Table::of(&rows, 100);
         let lines: Vec<String> = std::iter::once(table.line(&HEADS.map(str::to_owned))).chain(rows.iter().map(|row| table.line(row))).collect();
         assert!(lines.iter().all(|line| line.chars().count() <= 100), "{lines:#?}");
         assert!(lines[1].starts_with("11-22 14:03:20  production  "), "{}", lines[1]);
         assert!(lines[1].contains("2.3 s") && lines[2].contains("  500 ") && lines[2].contains("bob\u{fffd}"), "{lines:#?}");
+        let runs: Vec<usize> = lines[1..].iter().map(|line| columns(line.split_once("evt_").expect("a run").0)).collect();
+        assert!(runs.iter().all(|column| *column == runs[0]), "runs stand under each other: {lines:#?}");
         let rows: Vec<_> = [json!({ "time": "2026-11-22T14:03:20Z", "signals": [], "kind": "llm" })].iter().map(cells).collect();
         assert_eq!(Table::of(&rows, 100).line(&rows[0]), "11-22 14:03:20  llm    ok");
     }
@@ -241,5 +244,7 @@ mod tests {
             "at character 16 of the query: `fast` is no value of `latency`\n  user:ü latency>fast\n                 ^\n\
              hint: write 250ms, 2s, 1.5s or 1m; a bare number is milliseconds"
         );
+        let said = checked("user:日本 a:").expect_err("a mistake").to_string();
+        assert!(said.contains("at character 11 of") && said.contains(&format!("\n  {}^\n", " ".repeat(12))), "{said}");
     }
 }

@@ -1,10 +1,11 @@
 //! `streamgauge trace`: a run as it was, call by call, for a person who looks for where it broke. Everything comes from `/api/v1/runs/{event_id}`;
 //! here it is drawn.
 
-use super::terminal::{Paint, cut, printable, width, wrapped};
+use super::terminal::{Paint, width};
 use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
+use crate::foreign::{columns, cut, left, printable, wrapped};
 use model::{Timestamp, show};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -146,7 +147,7 @@ fn text(run: &Run, payloads: &[Value], width: usize, paint: Paint) -> String {
     let labels: Vec<String> = run.steps.iter().zip(&tree).map(|(step, branch)| cut(&format!("{}{}", branch.to, label(step)), LABEL_MAX)).collect();
     let models: Vec<String> = run.steps.iter().map(|step| cut(&step.model, MODEL_MAX)).collect();
     let figures: Vec<String> = run.steps.iter().map(figures).collect();
-    let widest = |texts: &[String]| texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let widest = |texts: &[String]| texts.iter().map(|text| columns(text)).max().unwrap_or(0);
     let (label_width, model_width, figures_width) = (widest(&labels), widest(&models), widest(&figures));
     // The mark, and two blanks between columns.
     let bar_width = width.saturating_sub(2 + label_width + 2 + model_width + 2 + 2 + figures_width).clamp(BAR_MIN, BAR_MAX);
@@ -158,8 +159,8 @@ fn text(run: &Run, payloads: &[Value], width: usize, paint: Paint) -> String {
         };
         let bar = bar(step.began.since(run.began).millis(), step.latency_ms.unwrap_or(0), run.latency_ms, bar_width);
         let bar = if step.bad.is_empty() { bar } else { paint.bad(&bar) };
-        let (label, model, figures) = (&labels[at], &models[at], &figures[at]);
-        let line = format!("{mark} {label:<label_width$}  {model:<model_width$}  {bar}  {figures:>figures_width$}");
+        let (label, model, figures) = (left(&labels[at], label_width), left(&models[at], model_width), &figures[at]);
+        let line = format!("{mark} {label}  {model}  {bar}  {figures:>figures_width$}");
         text += line.trim_end();
         text.push('\n');
         let indent = format!("  {}  ", tree[at].below);

@@ -98,7 +98,7 @@ pub(super) async fn search(State(app): State<App>, RawQuery(raw): RawQuery) -> R
     let asked = Asked::read(raw.as_deref())?;
     let query = app.calls.query(&asked.query).await?;
     let found = app.calls.search(query.clone(), asked.times, asked.order, asked.limit, asked.after).await?;
-    let notes = if found.rows.is_empty() { notes(&app, &asked.query, query).await? } else { Vec::new() };
+    let notes = if asked.after.is_none() { notes(&app, &asked.query, query, !found.rows.is_empty()).await? } else { Vec::new() };
     let (total, exact) = match found.total {
         Total::Exactly(total) => (total, true),
         Total::AtLeast(total) => (total, false),
@@ -107,14 +107,25 @@ pub(super) async fn search(State(app): State<App>, RawQuery(raw): RawQuery) -> R
     Ok(Json(json!({ "calls": found.rows, "total": total, "total_is_exact": exact, "next": next, "notes": notes, "index": standing(&app) })))
 }
 
-/// What may be wrong with a query that found nothing.
-pub(super) async fn notes(app: &App, text: &str, query: index::Query) -> Result<Vec<String>, Problem> {
-    let unknown = app.calls.unknown_properties(query).await?;
-    let note = |unknown: index::UnknownProperty| {
-        let meant = unknown.meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-        format!("no call has a property `{}` (at character {}){meant}", unknown.name, character(text, unknown.at))
-    };
-    Ok(unknown.into_iter().map(note).collect())
+/// What may be wrong with a query: names that no call has; where nothing is found, what else was perhaps meant.
+pub(super) async fn notes(app: &App, text: &str, query: index::Query, found: bool) -> Result<Vec<String>, Problem> {
+    let at = |at: usize| format!(" (at character {})", character(text, at));
+    let mut notes: Vec<String> =
+        app.calls.unknown(query.clone()).await?.iter().map(|(what, unknown)| lacking(what, &at(unknown.at), unknown)).collect();
+    if !found {
+        notes.extend(query.readings().into_iter().map(|(place, reading)| format!("{reading}{}", at(place))));
+    }
+    Ok(notes)
+}
+
+/// Of keys that no call has.
+pub(super) async fn notes_of_keys(app: &App, keys: &[index::Key]) -> Result<Vec<String>, Problem> {
+    Ok(app.calls.unknown(index::Query::having(keys)).await?.iter().map(|(what, unknown)| lacking(what, "", unknown)).collect())
+}
+
+fn lacking(what: &str, at: &str, unknown: &index::Unknown) -> String {
+    let meant = unknown.meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    format!("no call has a {what} `{}`{at}{meant}", unknown.name)
 }
 
 /// How far the index is, for whoever wonders what is missing in an answer.

@@ -3,7 +3,7 @@
 //! Windows end at the latest call, so that old logs that are read in today have costs today. A user runs hot whose share of an environment's cost has
 //! grown: a bounded sketch says who may, and sums of their calls say whether it is so.
 
-use super::{App, Problem};
+use super::{App, Problem, calls};
 use crate::costs::Costs;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -44,6 +44,8 @@ pub(crate) struct Answer {
     #[serde(flatten)]
     pub costs: Costs,
     pub hot: Vec<Hot>,
+    /// What may be wrong with what was asked.
+    pub notes: Vec<String>,
 }
 
 /// A user who runs hot. Exact.
@@ -109,10 +111,12 @@ pub(crate) async fn read(app: &App, asked: &Asked) -> Result<Answer, Problem> {
     let from = until - asked.window;
     let times = |from, until| Times { from: Some(from), until: Some(until) };
     let now = app.calls.totals(query.clone(), times(from, until), asked.by.clone(), asked.limit).await?;
+    let mut notes = calls::notes_of_keys(app, &asked.by).await?;
+    notes.extend(calls::notes(app, &asked.query, query.clone(), now.total.calls > 0).await?);
     let before = app.calls.totals(query, times(from - asked.window, from), asked.by.clone(), LIMIT_MAX).await?;
     let costs = Costs::new(asked.by.iter().map(ToString::to_string).collect(), now, &before);
     let hot = if asked.tells_hot() { hot(app, asked.window, until).await? } else { Vec::new() };
-    Ok(Answer { from, until, window: asked.window.to_string(), costs, hot })
+    Ok(Answer { from, until, window: asked.window.to_string(), costs, hot, notes })
 }
 
 /// Who runs hot in the last hours of a window, with the one that has begun, confirmed by their calls.
@@ -132,7 +136,7 @@ async fn hot(app: &App, window: Span, until: Timestamp) -> Result<Vec<Hot>, Prob
     };
     let mut found = Vec::new();
     for (environment, candidate) in candidates.into_iter().filter(|(_, hot)| !hot.now.label.is_empty()) {
-        let of = |text: Text, value: &str| index::term(&Key::Text(text), &[value]).unwrap_or_default();
+        let of = |text: Text, value: &str| index::label_term(&Key::Text(text), value).unwrap_or_default();
         let in_environment = of(Text::Environment, &environment);
         let whole = app.calls.query(&in_environment).await?;
         let own = app.calls.query(&format!("{in_environment} {}", of(Text::User, &candidate.now.label))).await?;

@@ -112,6 +112,9 @@ async fn a_search_says_what_is_wrong_with_it_and_what_to_try_instead() {
         ("wher=x", 400, "there is no parameter `wher`"),
         ("after=here", 400, "take `next` of the page before"),
         ("where=tenent:acme", 200, "no call has a property `tenent` (at character 1); did you mean `tenant`?"),
+        ("where=-signal:retrys", 200, "<p class=notice>no call has a signal `retrys` (at character 1); did you mean `retry`?</p>"),
+        ("where=extraction", 200, "<li>`extraction` is looked for as a whole id: a call&#39;s, a run&#39;s or a user&#39;s (at character 1)"),
+        ("where=stage:extraction,synthesis", 200, "alternatives are written extraction|synthesis"),
         ("where=stage:none+status:ok&since=1h", 200, "<a href='/search?where=status%3Aok&amp;since=1h'>without stage:none</a>"),
         ("where=stage:none&since=1h", 200, "<a href='/search?where=stage%3Anone'>at any time</a>"),
         ("values=stage", 200, "<a class=tag href='/search?where=stage%3Aextraction'>extraction <small>30</small></a>"),
@@ -138,7 +141,7 @@ async fn whatever_a_call_says_stays_text_on_every_page() {
     let nats = Nats::start().await;
     let mut publishing = Publishing::new(&nats).await;
     let engine = Setup::new(&nats).start().await;
-    let evil = "<img src=x onerror=alert(1)>'\"|*\\ </pre></script>";
+    let evil = "<img src=x onerror=alert(1)>'\"|*\\ \n\t</pre></script>";
     let log = json!({ "id": evil, "time": now_ms(), "model": evil, "provider": evil, "event_id": evil, "parent_id": evil, "environment": evil, "stage": evil,
         "user_id": evil, "session_id": evil, "thread_id": evil, "service": evil, "finish_reason": evil, "status_code": 500, "latency_ms": 10,
         "served_by": { "provider": "other", "model": evil }, "error": { "type": evil, "code": evil, "message": evil, "body": { evil: evil } },
@@ -168,4 +171,48 @@ async fn whatever_a_call_says_stays_text_on_every_page() {
         followed += 1;
     }
     assert!(followed > 15, "{followed} links");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_table_of_costs_is_said_beside_it() {
+    let nats = Nats::start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    let engine = Setup::new(&nats).start().await;
+    publish(&mut publishing, &engine, run("evt-1", "production", now_ms())).await;
+    for (query, notes) in [
+        ("by=tenant,user_id&where=stage:extraction", vec![]),
+        ("by=usre_id", vec!["no call has a property `usre_id`; did you mean `user_id`?"]),
+        ("where=staeg:x", vec!["no call has a property `staeg` (at character 1); did you mean `stage`?"]),
+        ("where=-signal:invalidjson", vec!["no call has a signal `invalidjson` (at character 1); did you mean `invalid_json`?"]),
+    ] {
+        assert_eq!(engine.json(&format!("/api/v1/costs?{query}")).await["notes"], json!(notes), "{query}");
+        let (status, body) = page(&engine, &format!("/costs?{query}")).await;
+        assert_eq!((status, body.matches("<p class=notice>").count()), (200, notes.len()), "{query}");
+        notes.iter().for_each(|note| parts(&body, &[note]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_any_length_leads_to_its_calls_and_fills_no_page() {
+    let nats = Nats::start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    let engine = Setup::new(&nats).start().await;
+    let (very_long, long) = ("x".repeat(5_000), "語".repeat(100));
+    let at = |time: u64, user: &str| json!({ "id": "c", "time": time, "model": "m", "user_id": user, "cost_usd": 1.0 });
+    let (now, before) = (now_ms(), now_ms() - 30 * 3_600_000);
+    publish(&mut publishing, &engine, [at(before, "ann"), at(now, &very_long), at(now, &long), at(now, "two\nlines"), at(now, "ann")]).await;
+    let (_, search) = page(&engine, "/search").await;
+    let (_, costs) = page(&engine, "/costs").await;
+    parts(&search, &[&format!("<a class=clipped title='{very_long}' "), "<a href='/search?where=user_id%3Aann'>ann</a>"]);
+    for (page_with, user) in
+        [(&search, very_long.as_str()), (&search, &long), (&search, "two\nlines"), (&costs, &very_long[..200]), (&costs, &long[..198])]
+    {
+        let (status, found) = page(&engine, &href(page_with, user).replace("&amp;", "&")).await;
+        assert_eq!(status, 200, "{user}");
+        parts(&found, &["<h2 id=found>1 call</h2>"]);
+    }
+    // Who is new costs more than before, whatever its name.
+    let hot = engine.json("/api/v1/costs").await["hot"].clone();
+    let hot: Vec<_> = hot.as_array().into_iter().flatten().filter_map(|hot| hot["user_id"].as_str()).collect();
+    assert!(hot.contains(&&very_long[..200]) && hot.contains(&&long[..198]) && !hot.contains(&"ann"), "{hot:?}");
 }

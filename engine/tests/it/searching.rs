@@ -88,6 +88,12 @@ async fn a_search_is_a_table_that_fits_a_page_and_says_how_to_see_the_next() {
     let mistaken = run(&setup, &["search", "tenent:acme"]).await;
     assert!(mistaken.out.starts_with("note: no call has a property `tenent` (at character 1)"), "{}", mistaken.out);
 
+    let mistaken = run(&setup, &["search", "-signal:retrys", "--limit", "1"]).await;
+    let note = "note: no call has a signal `retrys` (at character 1); did you mean `retry`?\n1 of 30 calls\n";
+    assert!(mistaken.out.contains(note), "{}", mistaken.out);
+    let costs = run(&setup, &["costs", "--by", "usre_id"]).await;
+    assert!(costs.out.contains("\nnote: no call has a property `usre_id`; did you mean `user_id`?\n"), "{}", costs.out);
+
     let json =
         run(&setup, &["search", "--json", "--all", "--order", "oldest", "--since", "2026-01-01T00:00:05Z", "--until", "2026-01-01T00:00:25Z"]).await;
     let ids: Vec<String> = lines(&json.out).iter().map(|call| call["id"].as_str().expect("an id").to_owned()).collect();

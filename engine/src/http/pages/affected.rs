@@ -5,7 +5,7 @@
 
 use super::super::{App, Problem};
 use super::html::{TABLE_END, command, escaped, table};
-use super::links::Search;
+use super::links::{Search, linked};
 use super::rows;
 use crate::outbox::now;
 use crate::why::of_group;
@@ -182,7 +182,7 @@ async fn hit(body: &mut String, app: &App, environment: &str, bad: &Search, (beg
             let _ = write!(
                 body,
                 "<tr><th scope=row>{}<td class=n>{}<td class=n>{}",
-                bad.value(&Key::Text(Text::User), user),
+                linked(&bad.narrowed_to_label(&Key::Text(Text::User), user).path(&[]), user),
                 show::number(sum.totals.calls as f64),
                 show::dollars(sum.totals.cost_nanos as f64 / 1e9)
             );

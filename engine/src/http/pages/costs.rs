@@ -78,6 +78,9 @@ fn rows(body: &mut String, answer: &Answer, asked: &Asked) {
         time(answer.from),
         time(answer.until)
     );
+    for note in &answer.notes {
+        let _ = write!(body, "<p class=notice>{}</p>", escaped(note));
+    }
     if costs.total.now.calls == 0 && costs.rows.is_empty() {
         *body += "<p>No call of this time matches.</p></section>";
         return;
@@ -178,7 +181,7 @@ fn during(query: &str, from: Timestamp, until: Timestamp) -> url::form_urlencode
     link
 }
 
-/// As the query language has it.
+/// As the query language has it; long labels are cut.
 fn term(key: &Key, label: &str) -> String {
-    index::term(key, &[label]).unwrap_or_default()
+    index::label_term(key, label).unwrap_or_default()
 }

@@ -4,7 +4,10 @@
 
 use super::html::escaped;
 use crate::message::address;
-use index::{Key, QUERY_MAX_BYTES, Row, Text, term};
+use index::{Key, QUERY_MAX_BYTES, Row, Text, label_term, term};
+
+/// Labels of links up to here are shown whole: ids as programs make them.
+const LABEL_WHOLE_BYTES: usize = 64;
 
 /// A search as links to others like it repeat it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,9 +45,15 @@ impl Search {
         Self { query, ..self.clone() }
     }
 
-    /// The same, of the calls that have this value, or of those that have none where it is empty.
+    /// The same, of the calls that have this value, or of those that have none where it is empty; of a value that is too long for a query, its beginning.
     pub fn narrowed_to(&self, key: &Key, value: &str) -> Self {
-        self.narrowed(&term(key, &[value]).unwrap_or_default())
+        let whole = term(key, &[value]).filter(|term| term.len() <= QUERY_MAX_BYTES);
+        self.narrowed(&whole.or_else(|| label_term(key, value)).unwrap_or_default())
+    }
+
+    /// The same of a label as sums have it, which may have been cut.
+    pub fn narrowed_to_label(&self, key: &Key, label: &str) -> Self {
+        self.narrowed(&label_term(key, label).unwrap_or_default())
     }
 
     /// A value as a link to the calls among these that have it; a dash where there is none.
@@ -57,9 +66,17 @@ impl Search {
         if value.is_empty() {
             return "–".to_owned();
         }
-        let path = self.narrowed_to(key, value).path(&[]);
-        format!("<a href='{}'>{}</a>", escaped(&path), escaped(label))
+        linked(&self.narrowed_to(key, value).path(&[]), label)
     }
+}
+
+/// A link whose label is clipped where it is long, so that no sender fills the page; the pointer shows all of it.
+pub(super) fn linked(path: &str, label: &str) -> String {
+    let (path, shown) = (escaped(path), escaped(label));
+    if label.len() <= LABEL_WHOLE_BYTES {
+        return format!("<a href='{path}'>{shown}</a>");
+    }
+    format!("<a class=clipped title='{shown}' href='{path}'>{shown}</a>")
 }
 
 /// The page of the call at this sequence.
@@ -69,7 +86,7 @@ pub(super) fn call(sequence: u64, label: &str) -> String {
 
 /// The page of a run.
 pub(super) fn run(environment: &str, event_id: &str, label: &str) -> String {
-    format!("<a href='{}'>{}</a>", run_path(environment, event_id), escaped(label))
+    linked(&run_path(environment, event_id), label)
 }
 
 /// Its address, which needs no further escaping.
@@ -98,6 +115,19 @@ mod tests {
         let long = Search { query: format!("id:{}", "x".repeat(QUERY_MAX_BYTES - 5)), ..Search::default() };
         assert_eq!(long.narrowed("user_id:u_1").query, "user_id:u_1", "what would be too long for a query begins anew");
         assert_eq!(search.narrowed_to(&Key::Text(Text::User), "").query, "stage:extraction -has:user_id");
+    }
+
+    #[test]
+    fn a_long_value_is_clipped_and_its_link_is_a_query() {
+        let long = "日".repeat(5_000);
+        let link = Search::default().value(&Key::Text(Text::User), &long);
+        assert!(link.starts_with(&format!("<a class=clipped title='{long}' href='/search?where=user_id%3A%22")), "{link}");
+        let narrowed = Search::default().narrowed_to(&Key::Text(Text::User), &long).query;
+        assert_eq!(narrowed, format!("user_id:\"{}\"*", "日".repeat(66)));
+        let exact = Search::default().narrowed_to(&Key::Text(Text::User), &long[..900]).query;
+        assert_eq!(exact, format!("user_id:{}", &long[..900]), "what fits in a query is asked for whole");
+        assert!(Search::default().narrowed_to_label(&Key::Text(Text::User), &long[..198]).query.ends_with("\"*"));
+        assert!(!Search::default().value(&Key::Text(Text::User), "u_1").contains("class"));
     }
 
     #[test]

@@ -45,6 +45,23 @@ struct Wanted {
     unknown: Option<String>,
 }
 
+/// A query is one line, whatever was pasted: what breaks it is a blank, and within a quoted text, of which it is a part, written as such.
+fn one_line(query: &str) -> String {
+    let (mut line, mut quoted, mut escaping) = (String::new(), false, false);
+    for char in query.chars() {
+        match char {
+            '\n' if quoted => line.push_str("\\n"),
+            '\r' if quoted => line.push_str("\\r"),
+            '\t' if quoted => line.push_str("\\t"),
+            '\n' | '\r' | '\t' => line.push(' '),
+            char => line.push(char),
+        }
+        quoted ^= char == '"' && !escaping;
+        escaping = quoted && char == '\\' && !escaping;
+    }
+    line
+}
+
 /// Why there is no answer.
 enum Refused {
     /// The query is none.
@@ -72,8 +89,7 @@ impl Wanted {
     fn read(raw: Option<&str>) -> Self {
         let mut wanted = Self::default();
         for (key, value) in url::form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
-            // A query is one line, whatever was pasted.
-            let value = value.replace(['\n', '\r', '\t'], " ");
+            let value = one_line(&value);
             match key.as_ref() {
                 "where" => wanted.search.query = value,
                 "since" => wanted.search.since = value,
@@ -196,6 +212,9 @@ async fn answer(app: &App, wanted: &Wanted, body: &mut String) -> Result<(), Ref
         return Ok(());
     }
     if asked.after.is_none() {
+        for note in calls::notes(app, &asked.query, query.clone(), true).await? {
+            let _ = write!(body, "<p class=notice>{}</p>", escaped(&note));
+        }
         over_time(body, app, &query, &asked, &found).await?;
     }
     let (more, total) = match found.total {
@@ -240,7 +259,7 @@ fn behind(body: &mut String, app: &App) {
 async fn nothing(body: &mut String, app: &App, wanted: &Wanted, query: Query) -> Result<(), Refused> {
     let search = &wanted.search;
     *body += "<section aria-labelledby=found><h2 id=found>No calls</h2><p>No call that the index knows matches.</p><ul>";
-    for note in calls::notes(app, &search.query, query).await? {
+    for note in calls::notes(app, &search.query, query, false).await? {
         let _ = write!(body, "<li>{}", escaped(&note));
     }
     let mut instead = |other: Search, words: &str| {
@@ -277,7 +296,7 @@ async fn values(body: &mut String, app: &App, wanted: &Wanted) -> Result<(), Ref
         let _ = write!(body, "None of the newest calls has a <code>{}</code>.", escaped(&wanted.values));
     }
     for (value, calls) in found {
-        let path = wanted.search.narrowed_to(&key, &value).path(&[]);
+        let path = wanted.search.narrowed_to_label(&key, &value).path(&[]);
         let _ = write!(body, "<a class=tag href='{}'>{} <small>{}</small></a> ", escaped(&path), escaped(&value), show::number(calls as f64));
     }
     *body += "</p><p class=dim>The numbers are of the newest calls, whatever is searched for.</p></section>";
@@ -361,6 +380,21 @@ mod tests {
         for query in whole {
             assert!(Query::parse(&query, Timestamp::EPOCH).is_ok(), "{query}");
         }
+    }
+
+    #[test]
+    fn what_was_pasted_is_one_line_and_texts_in_quotes_mean_the_same() {
+        assert_eq!(one_line("stage:a\n model:b\tuser:c"), "stage:a  model:b user:c");
+        let pasted = "user:\"a\nb \\\" c\t\\\\\"\n\"own key\":\"\r\"";
+        let line = one_line(pasted);
+        assert!(!line.contains(['\n', '\r', '\t']), "{line}");
+        assert_eq!(terms(&line), terms(pasted));
+    }
+
+    /// What a query means, wherever its terms stand.
+    fn terms(query: &str) -> String {
+        let read = format!("{:?}", Query::parse(query, Timestamp::EPOCH).expect("a query"));
+        read.split("at: ").map(|part| part.trim_start_matches(|char: char| char.is_ascii_digit())).collect()
     }
 
     #[test]
