@@ -58,7 +58,7 @@ pub fn blank(raw: &str) -> bool {
 /// A whole text as a value, for whoever shows, redacts or judges it: every payload that is a call has one.
 ///
 /// JSON allows more than a value holds. Half of a surrogate pair is U+FFFD, a number beyond a double is a text as it was written, and where there is one
-/// of these, or more than 128 levels, what lies more than 64 deep is left out and a text in its place says so.
+/// of these, or more than 127 levels, what lies more than 64 deep is left out and a text in its place says so.
 ///
 /// # Errors
 /// When it is no JSON.
