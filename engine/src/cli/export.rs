@@ -101,6 +101,7 @@ pub(super) async fn export(args: Export, config: &Config) -> Result<Outcome, Fau
             Line { problem: Some(Problem { detail, hint }), .. } => return Err(Fault::new(detail, hint)),
             Line { export: Some(export), .. } => {
                 progress = Progress::of(export["calls"].as_u64().unwrap_or(0));
+                export["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|note| tell(&format!("note: {note}")));
                 head = Some(export);
             }
             Line { end: Some(end), .. } => break end,
