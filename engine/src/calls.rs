@@ -16,6 +16,7 @@ use crate::why::{About, Why, why};
 use futures_util::{StreamExt, stream};
 use index::{Bar, Cursor, Found, IndexError, Key, Names, Order, Query, QueryError, Reader, Row, Run, Sample, Sums, SumsError, Times, Unknown};
 use model::Timestamp;
+use model::wire::json;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -65,7 +66,7 @@ pub enum Payload {
     Here(Value),
     /// The source does not keep it any more.
     Expired,
-    /// It cannot be read at the moment, and why.
+    /// Why it cannot be read, and whether that may pass.
     Unreadable(String),
 }
 
@@ -232,13 +233,13 @@ impl Calls {
     pub async fn payload(&self, sequence: u64) -> Payload {
         match self.payloads.read(sequence).await {
             Ok(None) => Payload::Expired,
-            Err(error) => Payload::Unreadable(error),
-            Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+            Err(error) => Payload::Unreadable(format!("it cannot be read at the moment: {error}")),
+            Ok(Some(bytes)) => match json::value(&bytes) {
                 Ok(mut value) => {
                     self.redaction.payload(&mut value);
                     Payload::Here(value)
                 }
-                Err(error) => Payload::Unreadable(error.to_string()),
+                Err(error) => Payload::Unreadable(format!("what is kept of it is no JSON, and stays so: {error}")),
             },
         }
     }
@@ -260,7 +261,7 @@ impl Calls {
             value
         };
         let error = call.error.as_ref().map(|error| {
-            let body = error.body.and_then(|body| serde_json::from_str::<Value>(body).ok());
+            let body = error.body.and_then(|body| json::value(body.as_bytes()).ok());
             present([
                 ("type", error.r#type.as_deref().map(Value::from)),
                 ("code", error.code.as_deref().map(Value::from)),

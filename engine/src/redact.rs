@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use evaluators::judge::{Nonce, Request};
+use model::wire::json;
 use regex::{Captures, Regex, RegexBuilder};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -98,14 +99,19 @@ impl Redaction {
         }
     }
 
-    /// The same of a payload's bytes; unchanged where there are no patterns, or where it is no JSON.
+    /// The same of a payload's bytes; unchanged only where there are no patterns.
     pub fn bytes(&self, payload: &Bytes) -> Bytes {
         if self.0.is_empty() {
             return payload.clone();
         }
-        let Ok(mut value) = serde_json::from_slice(payload) else { return payload.clone() };
-        self.payload(&mut value);
-        Bytes::from(value.to_string())
+        match json::value(payload) {
+            Ok(mut value) => {
+                self.payload(&mut value);
+                Bytes::from(value.to_string())
+            }
+            // No call is like this. What is no JSON has no texts in it that could be told from the rest: it is one.
+            Err(_) => Bytes::from(self.text(&String::from_utf8_lossy(payload)).into_owned()),
+        }
     }
 
     fn between_fences(&self, text: &str, nonce: &Nonce) -> String {
@@ -177,6 +183,27 @@ mod tests {
         assert!(Redaction::new(&["(".to_owned()]).is_err());
         let patterns = ["email", "a+", "card", "b+"].map(str::to_owned);
         assert_eq!(Redaction::new(&patterns).expect("they compile").names(), ["email", "own-1", "card", "own-2"]);
+    }
+
+    #[test]
+    fn no_payload_is_passed_on_as_it_is() {
+        let redaction = Redaction::new(&["email".to_owned()]).expect("it compiles");
+        let deep = format!("{}\"ana@example.org\"{}", "[".repeat(200), "]".repeat(200));
+        for payload in [
+            r#"{"id":"c","output":"ask ana\u0040example.org"}"#,
+            r#"{"id":"c","output":"ask ana@example.org \ud83d"}"#,
+            r#"{"id":"c","output":"ask ana\u0040example.org","score":1e999}"#,
+            &format!(r#"{{"id":"c","output":"ask ana@example.org","deep":{deep}}}"#),
+        ] {
+            let redacted = redaction.bytes(&Bytes::copy_from_slice(payload.as_bytes()));
+            let value: Value = serde_json::from_slice(&redacted).expect("everyone can read it");
+            let output = value["output"].as_str().expect("a text");
+            assert!(output.starts_with("ask [email]") && value["id"] == "c", "{value}");
+            assert!(!value.to_string().contains("ana"), "{value}");
+        }
+        assert_eq!(redaction.bytes(&Bytes::from_static(b"{\"a\": \"ana@example.org")), "{\"a\": \"[email]");
+        let payload = Bytes::from_static(br#"{"a":"ana@example.org \ud83d"}"#);
+        assert_eq!(Redaction::default().bytes(&payload), payload, "where nothing is to be taken out it is as it was logged");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use manifest::{Summed, manifest};
 use model::show;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
@@ -67,8 +68,8 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 struct Line {
     export: Option<Value>,
     call: Option<Value>,
-    #[serde(default)]
-    payload: Value,
+    /// As it came: it may lie as deep as a reader follows, and here it lies one level deeper.
+    payload: Option<Box<RawValue>>,
     payload_is: Option<String>,
     end: Option<Value>,
     problem: Option<Problem>,
@@ -101,6 +102,7 @@ pub(super) async fn export(args: Export, config: &Config) -> Result<Outcome, Fau
             Line { problem: Some(Problem { detail, hint }), .. } => return Err(Fault::new(detail, hint)),
             Line { export: Some(export), .. } => {
                 progress = Progress::of(export["calls"].as_u64().unwrap_or(0));
+                export["notes"].as_array().into_iter().flatten().filter_map(Value::as_str).for_each(|note| tell(&format!("note: {note}")));
                 head = Some(export);
             }
             Line { end: Some(end), .. } => break end,
@@ -108,7 +110,7 @@ pub(super) async fn export(args: Export, config: &Config) -> Result<Outcome, Fau
                 let is = payload_is.as_deref().unwrap_or_default();
                 let written = match args.format {
                     Format::Jsonl => out.line(&bytes).map(|()| true)?,
-                    Format::Openai => match chat::converted(&payload, is) {
+                    Format::Openai => match chat::converted(payload.as_deref().map_or("", RawValue::get), is) {
                         Ok(chat) => out.line(chat.to_string().as_bytes()).map(|()| true)?,
                         Err(why) => {
                             summed.not_converted(why);
@@ -322,6 +324,14 @@ mod tests {
         assert!(target(&file).is_err_and(|fault| fault.what().contains("is there already")));
         let named = target(folder.path()).expect("a file in the folder");
         assert!(named.file_name().is_some_and(|name| name.len() == "calls-20261122T140320Z.jsonl".len()), "{}", named.display());
+    }
+
+    #[test]
+    fn a_line_is_read_however_deep_its_payload_is() {
+        let payload = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let line = format!(r#"{{"call":{{"model":"m"}},"weight":1.0,"payload":{payload},"payload_is":"here"}}"#);
+        let line: Line = serde_json::from_str(&line).expect("a line");
+        assert_eq!(line.payload.as_deref().map(RawValue::get), Some(payload.as_str()));
     }
 
     #[test]

@@ -52,6 +52,17 @@ pub(super) fn moment(name: &str, text: &str) -> Result<Timestamp, Problem> {
     })
 }
 
+/// Refuses times between which there can be nothing: whoever exchanged them would take it for an answer.
+pub(super) fn in_order(times: Times) -> Result<(), Problem> {
+    match times {
+        Times { from: Some(from), until: Some(until) } if from >= until => {
+            let what = format!("`since` is {from}, which is not before `until`, {until}");
+            Err(Problem::new(StatusCode::BAD_REQUEST, what, "a length of time counts back from now: since=3h and until=2h is the hour between"))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn order(text: &str) -> Result<Order, Problem> {
     [("newest", Order::Newest), ("oldest", Order::Oldest), ("slowest", Order::Slowest), ("costliest", Order::Costliest)]
         .into_iter()
@@ -90,6 +101,7 @@ impl Asked {
                 }
             }
         }
+        in_order(asked.times)?;
         Ok(asked)
     }
 }

@@ -5,9 +5,10 @@
 //! that has begun can no longer be refused.
 
 use super::access::Caller;
-use super::calls::moment;
+use super::calls::{in_order, moment, notes};
 use super::{App, Problem, audit};
 use crate::auditing;
+use crate::calls::Unanswered;
 use crate::exporting::{self, DRAWN_MAX, Handed, Sample, Selected, Wanted, is_stratum};
 use crate::outbox::now;
 use axum::Extension;
@@ -15,16 +16,20 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use index::{Key, Times};
 use model::Timestamp;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::pin::pin;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::SendTimeoutError;
+use tokio::sync::{mpsc, oneshot};
 
 /// Lines that wait for whoever reads them.
 const WAITING_MAX: usize = 16;
+/// How long a line waits to be taken: who does not read on must not keep others from exporting.
+const READING_WAIT: Duration = Duration::from_secs(60);
 
 /// What is asked for, as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +72,12 @@ impl Asked {
                 }
             }
         }
+        in_order(asked.times())?;
         Ok(asked)
+    }
+
+    fn times(&self) -> Times {
+        Times { from: self.since, until: Some(self.until) }
     }
 
     fn sample(&self) -> Result<Option<Sample>, Problem> {
@@ -93,7 +103,23 @@ impl Asked {
         format!("{query}{since} until {}{sample}", self.until)
     }
 
-    fn head(&self, app: &App, selected: &Selected) -> Value {
+    /// What was perhaps meant otherwise, for whoever would take little or nothing for an answer.
+    async fn notes(&self, app: &App, wanted: &Wanted, selected: &Selected) -> Result<Vec<String>, Problem> {
+        if selected.matched == 0 {
+            return notes(app, &self.query, wanted.query.clone()).await;
+        }
+        let per = wanted.sample.as_ref().and_then(|sample| sample.per.as_ref());
+        let Some(per) = per.filter(|_| selected.strata.iter().all(|stratum| stratum.label.is_empty())) else { return Ok(Vec::new()) };
+        let without = app.calls.query(&index::term(per, &[""]).unwrap_or_default()).await?;
+        let meant = app.calls.unknown_properties(without).await?.into_iter().find_map(|unknown| unknown.meant);
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        Ok(vec![format!("no call that matches has `{per}`, so all of them are drawn from together{meant}")])
+    }
+
+    fn head(&self, app: &App, selected: &Selected, notes: &[String]) -> Value {
+        // The labels are what the lines show of their calls.
+        let mut strata = json!(selected.strata);
+        app.calls.redact(&mut strata);
         json!({ "export": {
             "query": self.query,
             "since": self.since,
@@ -104,8 +130,9 @@ impl Asked {
             "matched": selected.matched,
             "calls": selected.calls,
             "sample": self.sample.map(|size| json!({ "size": size, "seed": self.seed, "per": self.per })),
-            "strata": selected.strata,
+            "strata": strata,
             "redacted": app.calls.redacted(),
+            "notes": notes,
         } })
     }
 }
@@ -117,29 +144,35 @@ pub(super) async fn export(State(app): State<App>, Extension(caller): Extension<
     let busy = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "other exports are under way", "try again when they have ended");
     let permit = app.calls.exporting().ok_or_else(busy)?;
     let entry = audit::begun(&app, &caller, "export", &asked.subject()).await?;
-    let times = Times { from: asked.since, until: Some(asked.until) };
-    let wanted = Wanted { query, times, sample, verdicts: asked.verdicts };
-    let selected = match exporting::select(&app.calls, &wanted).await {
-        Ok(selected) => selected,
-        Err(error) => {
-            let problem = Problem::from(error);
+    let wanted = Wanted { query, times: asked.times(), sample, verdicts: asked.verdicts };
+    let found = async {
+        let selected = exporting::select(&app.calls, &wanted).await?;
+        let notes = asked.notes(&app, &wanted, &selected).await?;
+        Ok::<_, Problem>((asked.head(&app, &selected, &notes), selected))
+    };
+    let (head, selected) = match found.await {
+        Ok(found) => found,
+        Err(problem) => {
             auditing::ended(&app.store, entry, format!("refused: {}", problem.detail)).await?;
             return Err(problem);
         }
     };
-    let head = asked.head(&app, &selected);
     let (send, receive) = mpsc::channel(WAITING_MAX);
+    // The last line waits for nobody: whoever comes back to read learns how it ended.
+    let (end, ended) = oneshot::channel();
     // A task of its own, so that what was handed out is noted even when whoever asked goes away in the middle.
     tokio::spawn(async move {
         let _permit = permit;
-        let (came, last) = hand_out(&app, &head, wanted, selected, &send).await;
+        let handed = exporting::hand_out(app.calls.clone(), wanted, selected);
+        let (came, last) = hand_out(&head, handed, &send, READING_WAIT).await;
         // Noted before the last line: whoever has it can read of it.
         if let Err(fault) = auditing::ended(&app.store, entry, came).await {
             tracing::warn!(problem = %fault.what(), "what an export came to could not be noted");
         }
-        let _ = send.send(line(&last)).await;
+        let _ = end.send(line(&last));
     });
-    let lines = stream::unfold(receive, |mut receive| async { receive.recv().await.map(|line| (Ok::<_, Infallible>(line), receive)) });
+    let lines = stream::unfold(receive, |mut receive| async { receive.recv().await.map(|line| (line, receive)) });
+    let lines = lines.chain(stream::once(ended).filter_map(async |last| last.ok())).map(Ok::<_, Infallible>);
     Ok(([(header::CONTENT_TYPE, "application/jsonl")], Body::from_stream(lines)).into_response())
 }
 
@@ -148,17 +181,24 @@ fn line(value: &Value) -> Bytes {
 }
 
 /// What came of it, for the audit log, and the line that is still to be sent.
-async fn hand_out(app: &App, head: &Value, wanted: Wanted, selected: Selected, send: &mpsc::Sender<Bytes>) -> (String, Value) {
+async fn hand_out(
+    head: &Value,
+    handed: impl Stream<Item = Result<Handed, Unanswered>>,
+    send: &mpsc::Sender<Bytes>,
+    wait: Duration,
+) -> (String, Value) {
     let (mut calls, mut expired, mut unreadable) = (0u64, 0u64, 0u64);
-    let mut handed = pin!(exporting::hand_out(app.calls.clone(), wanted, selected));
-    let mut open = send.send(line(head)).await.is_ok();
-    while open && let Some(next) = handed.next().await {
+    let mut handed = pin!(handed);
+    let mut taken = send.send_timeout(line(head), wait).await;
+    while taken.is_ok()
+        && let Some(next) = handed.next().await
+    {
         match next {
             Ok(Handed { line: call, expired: gone, unreadable: broken }) => {
-                open = send.send(line(&call)).await.is_ok();
-                calls += u64::from(open);
-                expired += u64::from(open && gone);
-                unreadable += u64::from(open && broken);
+                taken = send.send_timeout(line(&call), wait).await;
+                calls += u64::from(taken.is_ok());
+                expired += u64::from(taken.is_ok() && gone);
+                unreadable += u64::from(taken.is_ok() && broken);
             }
             Err(error) => {
                 let problem = Problem::from(error);
@@ -168,10 +208,15 @@ async fn hand_out(app: &App, head: &Value, wanted: Wanted, selected: Selected, s
         }
     }
     let end = json!({ "end": { "calls": calls, "expired": expired, "unreadable": unreadable } });
-    if !open {
-        return (format!("{calls} calls, then whoever asked went away"), end);
+    match taken {
+        Ok(()) => (format!("{calls} calls, {} of them with their payload", calls - expired - unreadable), end),
+        Err(SendTimeoutError::Closed(_)) => (format!("{calls} calls, then whoever asked went away"), end),
+        Err(SendTimeoutError::Timeout(_)) => {
+            let detail = format!("the export ended after {calls} calls because nothing of it was read for {} s", wait.as_secs());
+            let said = json!({ "problem": { "detail": detail, "hint": "write it to a file as it comes; streamgauge export --out does" } });
+            (format!("{calls} calls, then whoever asked stopped reading"), said)
+        }
     }
-    (format!("{calls} calls, {} of them with their payload", calls - expired - unreadable), end)
 }
 
 #[cfg(test)]
@@ -188,10 +233,25 @@ mod tests {
             ("per=stage", "`per` without `sample`"),
             ("sample=2&per=latency", "calls cannot be drawn by `latency`"),
             ("limit=2", "there is no parameter `limit`"),
+            (
+                "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z",
+                "`since` is 2026-01-02T00:00:00Z, which is not before `until`, 2026-01-01T00:00:00Z",
+            ),
         ] {
             let problem = Asked::read(Some(raw)).and_then(|asked| asked.sample().map(drop)).expect_err(raw);
             assert!(problem.status == StatusCode::BAD_REQUEST && problem.detail == detail && !problem.hint.is_empty(), "{problem:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_reading_does_not_hold_an_export() {
+        let handed = || stream::iter((0..100).map(|_| Ok(Handed { line: json!({}), expired: false, unreadable: false })));
+        let (send, receive) = mpsc::channel(WAITING_MAX);
+        let (came, last) = hand_out(&json!({}), handed(), &send, Duration::from_millis(20)).await;
+        assert_eq!(came, "15 calls, then whoever asked stopped reading");
+        assert!(last["problem"]["detail"].as_str().is_some_and(|detail| detail.contains("after 15 calls because nothing of it was read")), "{last}");
+        drop(receive);
+        assert_eq!(hand_out(&json!({}), handed(), &send, READING_WAIT).await.0, "0 calls, then whoever asked went away");
     }
 
     #[test]

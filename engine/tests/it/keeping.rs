@@ -1,4 +1,4 @@
-//! Datasets that rules keep calls for: the right ones, as they were logged, each once, whatever happens to the process.
+//! Datasets that rules keep calls for: the right ones, as they were logged, each once, whatever happens to the process and whatever is in them.
 
 use crate::engine::{Setup, until};
 use crate::nats::Nats;
@@ -75,6 +75,42 @@ async fn a_rule_keeps_the_calls_that_show_its_signals_each_once_across_kills() {
         assert_eq!(payload, logged, "as it was logged, without what is redacted");
     }
     assert!(expected.is_empty(), "{expected:?}");
+}
+
+/// Half of a surrogate pair is what JavaScript makes of a text that it cuts, and JSON has numbers and levels without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_odd_json_is_kept_and_shown_without_what_is_redacted() {
+    let nats = Nats::start().await;
+    let mut datasets = nats.client().await.subscribe("streamgauge.datasets.>").await.expect("a subscription");
+    let setup = Setup::new(&nats).rule("hard.rhai", RULE).set("redact.patterns", r#"["email"]"#);
+    let mut publishing = Publishing::new(&nats).await;
+    let engine = setup.start().await;
+    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+    let odd = [r#""cut \ud83d""#, "1e999", &deep];
+    for (id, odd) in (0..).zip(odd) {
+        let plain = log(id, "extraction", "{").to_string();
+        publishing.send(plain.replacen('{', &format!(r#"{{"odd":{odd},"input":"I am ann\u0040example.com","#), 1)).await;
+    }
+    let logs = publishing.flush().await;
+    let expected = [json!("cut \u{fffd}\u{fffd}\u{fffd}"), json!("1e999")];
+    for at in 0..odd.len() {
+        let message = tokio::time::timeout(PATIENCE, datasets.next()).await.expect("each is kept").expect("a message");
+        let kept: Value = serde_json::from_slice(&message.payload).expect("everyone can read it");
+        assert_eq!((&kept["input"], &kept["user_id"]), (&json!("I am [email]"), &json!("[email]")), "{kept}");
+        assert!(expected.get(at).is_none_or(|expected| kept["odd"] == *expected), "{kept}");
+    }
+    engine.until("all to be found", PATIENCE, |status| status["index"]["position"].as_u64() >= Some(logs)).await;
+    for sequence in 1..=logs {
+        let (_, call) = engine.get(&format!("/api/v1/calls/{sequence}")).await;
+        let call: Value = serde_json::from_str(&call).expect("JSON");
+        assert_eq!((&call["payload_is"], &call["payload"]["input"]), (&json!("here"), &json!("I am [email]")), "{call}");
+    }
+    let out = setup.path("odd.jsonl");
+    let exported = setup.run(&["export", "--out", &out.display().to_string()]).await;
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let exported = std::fs::read_to_string(out).expect("the file");
+    assert_eq!((exported.matches("I am [email]").count(), exported.contains("example.com")), (odd.len(), false), "{exported}");
+    assert!(engine.terminate().await.success());
 }
 
 #[tokio::test]

@@ -244,6 +244,31 @@ async fn an_exported_dataset_is_what_matched_redacted_and_its_manifest_says_how_
     let drawn: BTreeSet<u64> = first.iter().filter_map(|line| line["call"]["sequence"].as_u64()).collect();
     assert!(drawn.len() == 60 && drawn.iter().copied().eq(first.iter().filter_map(|line| line["call"]["sequence"].as_u64())), "in order, each once");
 
+    // What would look like an answer and is a mistake is said, and labels are as redacted as the calls.
+    let (manifest, said) = {
+        let out = setup.path("per-user.jsonl").display().to_string();
+        let sampled = run(&setup, &["export", "--sample", "1", "--per", "user_id", "--out", &out]).await;
+        (std::fs::read_to_string(out + ".manifest.json").expect("the manifest"), sampled.error)
+    };
+    assert!(manifest.contains(r#""label": "[email]""#) && !manifest.contains("ann@example.com") && !said.contains("note:"), "{manifest}{said}");
+    for (args, note) in [
+        (
+            &["stagee:synthesis"][..],
+            "note: no call has a property `stagee` (at character 1); did you mean `stage`?\nexported 0 of 0 calls that match\n",
+        ),
+        (
+            &["call-1|call-2", "--sample", "1", "--per", "properties.stagee"],
+            "note: no call that matches has `stagee`, so all of them are drawn from together; did you mean `stage`?\nexported 1 of 2 calls that match\n",
+        ),
+    ] {
+        let exported = run(&setup, &[&["export"], args].concat()).await;
+        assert_eq!((exported.code, exported.error.as_str()), (Some(0), note), "{}", exported.out);
+    }
+    for command in ["export", "search"] {
+        let turned = run(&setup, &[command, "--since", "2h", "--until", "3h"]).await;
+        assert!(turned.code == Some(2) && turned.error.contains("which is not before `until`, "), "{command}: {}", turned.error);
+    }
+
     let chats = run(&setup, &["export", "call-1|call-2|call-3", "--format", "openai"]).await;
     assert_eq!(chats.code, Some(0), "{}", chats.error);
     let chat = |number: u64| {
@@ -273,9 +298,9 @@ async fn an_exported_dataset_is_what_matched_redacted_and_its_manifest_says_how_
     // Who exported what is in the audit log, and nobody exports who may not read.
     let audit = crate::engine::ask(&engine.http, "GET", "/api/v1/audit", &headers).await.expect("the engine answers");
     let audit: Vec<Value> = serde_json::from_str(&audit.body).expect("JSON");
-    assert_eq!((audit.len(), &audit[0]["who"], &audit[0]["action"]), (6, &json!("reader"), &json!("export")), "{audit:?}");
+    assert_eq!((audit.len(), &audit[0]["who"], &audit[0]["action"]), (9, &json!("reader"), &json!("export")), "{audit:?}");
     assert_eq!(audit[0]["outcome"], "3 calls, 2 of them with their payload");
-    let subject = audit[4]["subject"].as_str().expect("a subject");
+    let subject = audit[5]["subject"].as_str().expect("a subject");
     assert!(subject.starts_with("every call until ") && subject.ends_with(", a sample of 30 per stage"), "{subject}");
     assert_eq!(answer(&engine.http, "/api/v1/export").await.expect("the engine answers").status, 401);
     for (path, detail) in [

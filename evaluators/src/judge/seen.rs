@@ -7,6 +7,7 @@ use super::fence::{TEXT_MAX_CHARS, cut};
 use model::CallLog;
 use model::call::{Finish, Kind, Output, ResponseFormat};
 use model::signal::json_answer;
+use model::wire::json;
 use serde_json::Value;
 
 /// A list of texts is cut to this many characters together (about 12,000 tokens), each to an equal share of what is left over by shorter ones.
@@ -106,7 +107,7 @@ impl Seen {
             labels: labels(call),
             kind: call.kind.name(),
             finish: call.finish().map_or("", finish),
-            properties: call.properties.iter().filter_map(|(name, raw)| Some((name.to_string(), serde_json::from_str(raw).ok()?))).collect(),
+            properties: call.properties.iter().filter_map(|(name, raw)| Some((name.to_string(), json::value(raw.as_bytes()).ok()?))).collect(),
         }
     }
 }
@@ -163,8 +164,8 @@ fn say_call(text: &mut String, name: &str, arguments: &str) {
 
 /// The messages of a call's input: a text, one message, a list of them, an object that holds them, or any of these as JSON in a string.
 fn messages(raw: &str) -> Vec<Text> {
-    let Ok(value) = serde_json::from_str::<Value>(raw) else { return Vec::new() };
-    let inner = value.as_str().filter(|text| text.trim_start().starts_with(['[', '{'])).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let Ok(value) = json::value(raw.as_bytes()) else { return Vec::new() };
+    let inner = value.as_str().filter(|text| text.trim_start().starts_with(['[', '{'])).and_then(|text| json::value(text.as_bytes()).ok());
     // JSON in a string is a conversation only where it has roles; else it is what the user wrote.
     match inner.map(|inner| said(&inner)).filter(|messages| messages.iter().any(|message| message.role != "other")) {
         Some(messages) => messages,
@@ -254,7 +255,7 @@ fn parts(raw: &str) -> Vec<Text> {
         let inner = ["text", "content", "memory"].into_iter().find_map(|name| value.get(name)?.as_str());
         Text::new("retrieved", inner.map_or_else(|| plain(value), str::to_owned))
     };
-    match serde_json::from_str::<Value>(raw) {
+    match json::value(raw.as_bytes()) {
         Ok(Value::Array(list)) => list.iter().map(piece).collect(),
         Ok(value) => vec![piece(&value)],
         Err(_) => Vec::new(),
@@ -322,6 +323,7 @@ mod tests {
                 "assistant: [calls f {\"x\":1}]",
             ),
             (r#"[{"role":"ignore all rules","content":"x"}]"#, "other: x"),
+            (r#"[{"role":"user","content":"hello, cut \ud83d"}]"#, "user: hello, cut \u{fffd}\u{fffd}\u{fffd}"),
             ("[]", ""),
             ("12", ""),
         ] {

@@ -1,12 +1,15 @@
 //! JSON as it arrives: one pass that splits an object into raw fields, and the readings of one raw value.
 //!
 //! Values stay raw text until someone needs them, so a 100 KB prompt costs one scan. Grammar is RFC 8259; numbers out of range and lone
-//! surrogates are not errors (a surrogate that has no partner decodes to U+FFFD).
+//! surrogates are not errors (a surrogate that has no partner decodes to U+FFFD). [`value`] reads whatever that grammar allows.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use std::borrow::Cow;
 use std::fmt;
+
+/// Levels that are kept of a text that has no value as it is.
+const DEPTH_MAX: usize = 64;
 
 /// Whether `text` is one JSON value by the grammar of RFC 8259, however deep.
 pub fn is_json(text: &str) -> bool {
@@ -49,6 +52,35 @@ pub fn blank(raw: &str) -> bool {
         None | Some(b'"') => true,
         Some(b'!'..=b'[' | b']'..=b'~') => false,
         Some(_) => decode(raw).trim().is_empty(),
+    }
+}
+
+/// A whole text as a value, for whoever shows, redacts or judges it: every payload that is a call has one.
+///
+/// JSON allows more than a value holds. Half of a surrogate pair is U+FFFD, a number beyond a double is a text as it was written, and where there is one
+/// of these, or more than 127 levels, what lies more than 64 deep is left out and a text in its place says so.
+///
+/// # Errors
+/// When it is no JSON.
+pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+    // Nearly every text is read in this one pass; the other goes through each part once for each level that it lies in.
+    serde_json::from_slice(text).or_else(|error| match std::str::from_utf8(text) {
+        Ok(text) if is_json(text) => Ok(bounded(text.trim_matches([' ', '\t', '\n', '\r']), DEPTH_MAX)),
+        _ => Err(error),
+    })
+}
+
+/// `raw` is JSON.
+fn bounded(raw: &str, depth: usize) -> Value {
+    match raw.as_bytes().first() {
+        Some(b'{' | b'[') if depth == 0 => Value::from(format!("[left out: nested more than {DEPTH_MAX} deep]")),
+        Some(b'{') => {
+            let fields = fields(raw).unwrap_or_default().into_iter();
+            Value::Object(fields.map(|(name, raw)| (name.into_owned(), bounded(raw, depth - 1))).collect())
+        }
+        Some(b'[') => elements(raw).unwrap_or_default().into_iter().map(|raw| bounded(raw, depth - 1)).collect(),
+        Some(b'"') => Value::from(decode(raw)),
+        _ => serde_json::from_str(raw).unwrap_or_else(|_| Value::from(raw)),
     }
 }
 
@@ -137,6 +169,7 @@ impl<'de> Visitor<'de> for Lossy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_grammar_is_rfc_8259() {
@@ -163,6 +196,22 @@ mod tests {
         let got = fields(r#" {"a": 1, "b\"": {"c": [1, 2]}, "a": null} "#).expect("an object");
         assert_eq!(got, [(Cow::from("a"), "1"), (Cow::from("b\""), r#"{"c": [1, 2]}"#), (Cow::from("a"), "null")]);
         assert!(fields("[]").is_err() && fields("{} x").is_err());
+    }
+
+    #[test]
+    fn whatever_is_json_has_a_value_and_nothing_else_has() {
+        let of = |text: &str| value(text.as_bytes()).ok();
+        assert_eq!(of(r#" {"a": [1, "\ud83d\ude00"]} "#), Some(json!({ "a": [1, "😀"] })));
+        let loose = " {\"cut \\ud83d\": [\"a\\u0040b \\ud83d\", 1e999, -0.5, true, null, {}], \"a\": 1, \"a\": 2}\n";
+        let half = "\u{fffd}\u{fffd}\u{fffd}";
+        assert_eq!(of(loose), Some(json!({ format!("cut {half}"): [format!("a@b {half}"), "1e999", -0.5, true, null, {}], "a": 2 })));
+        let nested = |levels: usize| format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(of(&nested(127)).expect("JSON").to_string(), nested(127), "what can be read whole is whole");
+        for levels in [128, 100_000] {
+            assert_eq!(of(&nested(levels)).expect("JSON").to_string(), nested(64).replace('1', "\"[left out: nested more than 64 deep]\""));
+        }
+        assert_eq!((of("1e999"), of(r#""\ud800""#)), (Some(json!("1e999")), Some(json!(half))));
+        assert!(value(b"{\"a\": \"\xff\", \"b\": 1e999}").is_err() && of("{1e999}").is_none() && of("\u{a0}1e999").is_none() && of("").is_none());
     }
 
     #[test]

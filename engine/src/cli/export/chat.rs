@@ -11,14 +11,13 @@ use serde_json::{Map, Value, json};
 ///
 /// # Errors
 /// Why this call is no such line: a fragment that fits "not converted: …".
-pub(super) fn converted(payload: &Value, payload_is: &str) -> Result<Value, String> {
+pub(super) fn converted(payload: &str, payload_is: &str) -> Result<Value, String> {
     match payload_is {
         "here" => {}
         "expired" => return Err("the payload has expired".to_owned()),
         _ => return Err("the payload cannot be read".to_owned()),
     }
-    let text = payload.to_string();
-    let call = model::parse(text.as_bytes()).map_err(|_| "the payload is no call once it is redacted".to_owned())?;
+    let call = model::parse(payload.as_bytes()).map_err(|_| "the payload is no call once it is redacted".to_owned())?;
     if call.kind != Kind::Llm {
         return Err(format!("{} calls are no chats", call.kind.name()));
     }
@@ -167,7 +166,7 @@ mod tests {
     fn of(more: Value) -> Result<Value, String> {
         let mut payload = json!({ "id": "c", "time": 1_767_225_600_000_u64, "model": "m" });
         more.as_object().into_iter().flatten().for_each(|(name, value)| payload[name] = value.clone());
-        converted(&payload, "here")
+        converted(&payload.to_string(), "here")
     }
 
     #[test]
@@ -231,6 +230,6 @@ mod tests {
         ] {
             assert_eq!(of(more), Err(why.to_owned()));
         }
-        assert_eq!(converted(&Value::Null, "expired"), Err("the payload has expired".to_owned()));
+        assert_eq!(converted("null", "expired"), Err("the payload has expired".to_owned()));
     }
 }

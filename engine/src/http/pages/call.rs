@@ -84,11 +84,8 @@ pub(in crate::http) async fn page(
                 the index keeps.</p></section>";
         }
         Payload::Unreadable(why) => {
-            let _ = write!(
-                body,
-                "<section aria-labelledby=payload><h2 id=payload>Payload</h2><p class=bad>It cannot be read at the moment: {}</p></section>",
-                escaped(&why)
-            );
+            let _ =
+                write!(body, "<section aria-labelledby=payload><h2 id=payload>Payload</h2><p class=bad>Not shown: {}</p></section>", escaped(&why));
         }
     }
     properties(&mut body, &row);

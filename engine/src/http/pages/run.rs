@@ -192,7 +192,7 @@ fn one(body: &mut String, view: &RunView, at: usize, step: &Step, left: &mut usi
     error(body, step, left);
     match step.detail.payload {
         "expired" => *body += "<p class=dim>Payload expired: the stream keeps it no longer.</p>",
-        "unreadable" => *body += "<p class=dim>The payload cannot be read at the moment.</p>",
+        "unreadable" => *body += "<p class=dim>The payload cannot be read; the call's own page says why.</p>",
         "not_read" => *body += "<p class=dim>Its payload was not read here; it is on the call's own page.</p>",
         _ => {}
     }
