@@ -105,15 +105,16 @@ impl Asked {
 
     /// What was perhaps meant otherwise, for whoever would take little or nothing for an answer.
     async fn notes(&self, app: &App, wanted: &Wanted, selected: &Selected) -> Result<Vec<String>, Problem> {
-        if selected.matched == 0 {
-            return notes(app, &self.query, wanted.query.clone()).await;
-        }
+        let mut said = notes(app, &self.query, wanted.query.clone(), selected.matched > 0).await?;
         let per = wanted.sample.as_ref().and_then(|sample| sample.per.as_ref());
-        let Some(per) = per.filter(|_| selected.strata.iter().all(|stratum| stratum.label.is_empty())) else { return Ok(Vec::new()) };
-        let without = app.calls.query(&index::term(per, &[""]).unwrap_or_default()).await?;
-        let meant = app.calls.unknown_properties(without).await?.into_iter().find_map(|unknown| unknown.meant);
-        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-        Ok(vec![format!("no call that matches has `{per}`, so all of them are drawn from together{meant}")])
+        let alike = selected.matched > 0 && selected.strata.iter().all(|stratum| stratum.label.is_empty());
+        if let Some(per) = per.filter(|_| alike) {
+            let unknown = app.calls.unknown(index::Query::having(std::slice::from_ref(per))).await?;
+            let meant =
+                unknown.into_iter().find_map(|(_, unknown)| unknown.meant).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            said.push(format!("no call that matches has `{per}`, so all of them are drawn from together{meant}"));
+        }
+        Ok(said)
     }
 
     fn head(&self, app: &App, selected: &Selected, notes: &[String]) -> Value {

@@ -200,7 +200,9 @@ async fn a_user_of_any_length_leads_to_its_calls_and_fills_no_page() {
     let (very_long, long) = ("x".repeat(5_000), "語".repeat(100));
     let at = |time: u64, user: &str| json!({ "id": "c", "time": time, "model": "m", "user_id": user, "cost_usd": 1.0 });
     let (now, before) = (now_ms(), now_ms() - 30 * 3_600_000);
-    publish(&mut publishing, &engine, [at(before, "ann"), at(now, &very_long), at(now, &long), at(now, "two\nlines"), at(now, "ann")]).await;
+    let of = |user: &str| vec![at(now, user); 20];
+    let calls = [of(&very_long), of(&long), of("two\nlines"), vec![at(before, "ann"), at(now, "ann")]];
+    publish(&mut publishing, &engine, calls.concat()).await;
     let (_, search) = page(&engine, "/search").await;
     let (_, costs) = page(&engine, "/costs").await;
     parts(&search, &[&format!("<a class=clipped title='{very_long}' "), "<a href='/search?where=user_id%3Aann'>ann</a>"]);
@@ -209,7 +211,7 @@ async fn a_user_of_any_length_leads_to_its_calls_and_fills_no_page() {
     {
         let (status, found) = page(&engine, &href(page_with, user).replace("&amp;", "&")).await;
         assert_eq!(status, 200, "{user}");
-        parts(&found, &["<h2 id=found>1 call</h2>"]);
+        parts(&found, &["<h2 id=found>20 calls</h2>"]);
     }
     // Who is new costs more than before, whatever its name.
     let hot = engine.json("/api/v1/costs").await["hot"].clone();
