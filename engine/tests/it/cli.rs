@@ -126,7 +126,7 @@ hint: check nats.token, nats.user with nats.password, or nats.credentials: which
     let plain = Nats::start_with(&[]).await;
     let on = format!("--set nats.url={} --set http.listen=127.0.0.1:0", plain.url);
     let no_streams = "streamgauge: cannot read stream LLM_CALLS: request error: requested JetStream resource does not exist
-hint: start nats-server with JetStream: nats-server -js\n";
+hint: start nats-server with JetStream (nats-server -js), and allow us to publish on $JS.API.> and to subscribe on _INBOX.>\n";
     folder.check(&format!("run {on}"), 2, no_streams).await;
 }
 
