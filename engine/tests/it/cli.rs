@@ -330,6 +330,15 @@ hint: check schemas.*.file
     assert!(said.code == 1 && said.text.starts_with(expected), "{said:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_stream_says_at_once_that_core_nats_has_none() {
+    let folder = Folder::new(&[]);
+    let none = "streamgauge: nats.delivery is `core`: no stream keeps the calls of the past\nhint: keep the calls in a stream: nats.delivery = \"jetstream\"";
+    let on = "--set nats.delivery=core --set nats.url=nats://127.0.0.1:1";
+    folder.check(&format!("replay {on} --from a --to b --since 1h"), 2, &format!("{none}\n")).await;
+    folder.check(&format!("backtest {on} --since 1h"), 2, &format!("{none}; or read calls from a file: --file calls.jsonl\n")).await;
+}
+
 fn log(id: &str) -> String {
     format!("{{\"id\":\"{id}\",\"time\":1767225600000,\"model\":\"m\"}}\n")
 }
