@@ -105,6 +105,12 @@ pub fn evaluator_files(config: &Config) -> Result<Vec<Source>, Fault> {
 
 /// The files of the library, code evaluators included, and of the user's folder of rules.
 pub fn rule_files(config: &Config) -> Result<(Vec<Source>, Vec<Source>), Fault> {
+    if config.rules.path_is_named && !config.rules.path.exists() {
+        return Err(Fault::new(
+            format!("rules.path: there is no {}, so none of your own rules would run", config.rules.path.display()),
+            "set it to the folder of your rules, or make that folder",
+        ));
+    }
     let mut library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
     library.append(&mut evaluator_files(config)?);
     let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;

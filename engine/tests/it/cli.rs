@@ -328,6 +328,16 @@ hint: check schemas.*.file
     let expected =
         "rules.library: cannot find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, judges, fallback-rate, ";
     assert!(said.code == 1 && said.text.starts_with(expected), "{said:?}");
+    // A folder of rules that is named must be there; the usual one need not.
+    let folder = Folder::new(&[("streamgauge.toml", "[rules]\npath = \"rules\"\nlibrary = [\"fallback-rate\"]\n")]);
+    std::fs::remove_dir(folder.0.path().join("rules")).expect("it is there and empty");
+    let said = folder.run("check", "").await;
+    assert!(said.code == 0 && said.text.ends_with("all well: 1 rule\n"), "{said:?}");
+    let missing =
+        "rules.path: there is no ruels, so none of your own rules would run\nhint: set it to the folder of your rules, or make that folder\n";
+    folder.check("check --set rules.path=ruels", 1, &format!("{missing}1 problem\n")).await;
+    let run = "run --set nats.url=nats://127.0.0.1:1 --set http.listen=127.0.0.1:0 --set rules.path=ruels";
+    folder.check(run, 2, &format!("streamgauge: {missing}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
