@@ -147,7 +147,7 @@ fn nats(nats: &mut Section<'_>) -> NatsConfig {
         subjects,
         auth,
         tls,
-        max_age: nats.read("max_age", |node| time(node, MINUTE..=3650 * DAY)).unwrap_or(72 * HOUR),
+        max_age: nats.read("max_age", |node| time(node, MINUTE..=3650 * DAY)).unwrap_or(7 * DAY),
         max_bytes: nats.read("max_bytes", |node| size(node, Size::mib(1))).unwrap_or(Size::gib(20)),
         // Five is the server's own limit.
         replicas: nats.read("replicas", |node| whole(node, 1..=5)).unwrap_or(1),

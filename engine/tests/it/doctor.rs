@@ -50,7 +50,7 @@ async fn doctor(setup: &Setup, more: &[&str]) -> Said {
 
 /// Everything that an engine can have, with limits that fit each other.
 fn whole(nats: &Nats, slack: &Slack, judge: &Judge) -> Setup {
-    let setup = Setup::new(nats).slack(&slack.url).env("JUDGE_KEY", KEY).set("nats.max_age", "7d").set("store.max_size", "64 MiB");
+    let setup = Setup::new(nats).slack(&slack.url).env("JUDGE_KEY", KEY).set("store.max_size", "64 MiB");
     let setup =
         setup.set("environments.test", r##"{ channel = "#llm-test" }"##).set("environments.quiet", r##"{ channel = "#nowhere", notify = false }"##);
     [("model", "gpt-4.1-mini"), ("endpoint", &judge.url), ("api_key", r#"{ env = "JUDGE_KEY" }"#)]
@@ -114,7 +114,14 @@ async fn what_is_wrong_with_nats_is_said_with_the_way_out() {
         assert!(found.0 == state && found.1.contains(seen) && found.2.contains(hint), "{check} {state} `{seen}` `{hint}`: {said:#?}");
         assert_eq!(said.code, i32::from(said.checks.iter().any(|(_, state, ..)| state == "failed")), "{said:#?}");
     };
-    is(&setup, "stream limits", "warning", "for 3d, and store.retention is 7d: links to older calls will say", "nats.max_age=7d").await;
+    is(
+        &setup.set("nats.max_age", "3d"),
+        "stream limits",
+        "warning",
+        "for 3d, and store.retention is 7d: links to older calls will say",
+        "nats.max_age=7d",
+    )
+    .await;
     let own = || Setup::new(&nats);
     is(&own().set("nats.url", "nats://127.0.0.1:1"), "nats", "failed", "cannot connect to NATS at nats://127.0.0.1:1", "is nats-server running")
         .await;
