@@ -175,7 +175,7 @@ async fn missing_permissions_are_named_or_said_to_be_unknown() {
     let user = |name: &str, publish: &str| {
         format!("{{ user: {name}, password: p, permissions: {{ publish: {{ allow: [{publish}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}")
     };
-    let silent = format!("{{ user: silent, password: p, permissions: {{ publish: {{ allow: [\">\"] }}, subscribe: {{ allow: [\"llm.>\"] }} }} }}");
+    let silent = r#"{ user: silent, password: p, permissions: { publish: { allow: [">"] }, subscribe: { allow: ["llm.>"] } } }"#.to_owned();
     let users = [
         silent,
         user("half", r#""$JS.API.>", "streamgauge.dead", "streamgauge.incidents.>", "streamgauge.alerts.production.>", "$SYS.REQ.USER.INFO""#),
