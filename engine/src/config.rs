@@ -147,8 +147,10 @@ pub struct RedactConfig {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RulesConfig {
-    /// The user's own rules; the folder need not exist.
+    /// The user's own rules.
     pub path: PathBuf,
+    /// Whether the folder must be there: it is another than where rules are looked for by default.
+    pub path_is_named: bool,
     /// Packs or single rules that we ship, by name; whether a name exists is known to the rules, not here.
     pub library: Vec<String>,
     /// By rule: its constants with other values, as the rule language writes them.

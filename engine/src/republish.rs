@@ -179,9 +179,9 @@ impl Republishing {
             return Err(Fault::new("--to is no name of an environment", "a name of 1 to 200 bytes, such as test"));
         }
         let choosing = Choosing::new(config, &wanted)?;
+        let mut past = Past::find(config, wanted.since, wanted.until).await?.past;
         let client = nats::connect(&config.nats).await?;
         let subject = config.nats.subjects[0].replace(['>', '*'], "replay");
-        let mut past = Past::find(config, wanted.since, wanted.until).await?.past;
         let mut found = Found::default();
         while let Some(envelopes) = past.next().await? {
             let rows = choosing.rows(&envelopes);

@@ -105,6 +105,12 @@ pub fn evaluator_files(config: &Config) -> Result<Vec<Source>, Fault> {
 
 /// The files of the library, code evaluators included, and of the user's folder of rules.
 pub fn rule_files(config: &Config) -> Result<(Vec<Source>, Vec<Source>), Fault> {
+    if config.rules.path_is_named && !config.rules.path.exists() {
+        return Err(Fault::new(
+            format!("rules.path: there is no {}, so none of your own rules would run", config.rules.path.display()),
+            "set it to the folder of your rules, or make that folder",
+        ));
+    }
     let mut library = rules::library(&config.rules.library).map_err(|error| Fault::plain(format!("rules.library: cannot {error}")))?;
     library.append(&mut evaluator_files(config)?);
     let own = rules::read_folder(&config.rules.path).map_err(|error| Fault::plain(format!("rules.path: cannot {error}")))?;
@@ -204,33 +210,39 @@ pub async fn start(config: &Config, feed: Feed, options: Options) -> Result<Runn
         Feed::Local(_) => None,
     };
     let delivery = connection.as_ref().map(|_| config.nats.delivery);
+    let known = store.ask(|db| db.meta("stream_created")).await?;
+    let saved = store.ask(|db| db.saved()).await?;
+    let mut first_effects = Vec::new();
+    let (mut machine, mut journal, adopted) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
+    let known_made = known.as_deref().unwrap_or("earlier");
     let mut stream = match &connection {
-        Some(client) if delivery == Some(Delivery::JetStream) => Some(nats::stream(client, &config.nats).await?),
+        Some(client) if delivery == Some(Delivery::JetStream) => Some(match nats::open(client, &config.nats).await? {
+            Some(stream) => stream,
+            None if machine.position() > 0 && !options.accept_new_stream => {
+                return Err(nats::lost(&config.nats.stream, known_made, machine.position()));
+            }
+            None => nats::make(client, &config.nats).await?,
+        }),
         _ => None,
     };
     let identity = match &mut stream {
         Some(stream) => Some(nats::identity(stream).await?),
         None => None,
     };
-    let known = store.ask(|db| db.meta("stream_created")).await?;
-    let saved = store.ask(|db| db.saved()).await?;
-    let mut first_effects = Vec::new();
-    let (mut machine, mut journal, adopted) = restore(&store, saved, plan.clone(), &mut first_effects).await?;
     let mut new_stream = None;
     if let Some(identity) = &identity {
-        let created = identity.created.to_string();
         let position = machine.position();
-        if known.as_ref().is_some_and(|known| *known != created) || position > identity.last_sequence {
+        let is_other = !identity.may_be(known.as_deref(), position);
+        if is_other {
             if !options.accept_new_stream {
-                return Err(another_stream(&config.nats.stream, identity, known.as_deref().unwrap_or("earlier"), position));
+                return Err(nats::another(&config.nats.stream, identity, known_made, position));
             }
             warn!(stream = %config.nats.stream, from = identity.first_sequence, "going on with another stream, as told");
-            machine.rebase(identity.first_sequence.saturating_sub(1));
-            journal.clear();
-            new_stream = Some(identity.created);
-        } else if known.is_none() {
-            if position == 0 {
+        }
+        if is_other || known.as_ref() != Some(&identity.created.to_string()) {
+            if is_other || position == 0 {
                 machine.rebase(identity.first_sequence.saturating_sub(1));
+                journal.clear();
             }
             new_stream = Some(identity.created);
         }
@@ -585,19 +597,9 @@ impl Reading {
         match nats::identity(&mut self.stream).await {
             Err(fault) => Ok(Err(fault)),
             Ok(now) if now.created == self.created && now.last_sequence >= self.position => Ok(Ok(())),
-            Ok(now) => Err(another_stream(&self.name, &now, &self.created.to_string(), self.position)),
+            Ok(now) => Err(nats::another(&self.name, &now, &self.created.to_string(), self.position)),
         }
     }
-}
-
-fn another_stream(name: &str, found: &nats::Identity, known: &str, position: u64) -> Fault {
-    let (created, last) = (found.created, found.last_sequence);
-    Fault::new(
-        format!(
-            "stream {name} is not the one this store has read: made {created}, last sequence {last}; the store knows one made {known}, read up to {position}"
-        ),
-        "start with --accept-new-stream to go on with it from its beginning, or set another store.path",
-    )
 }
 
 impl Running {

@@ -1,7 +1,7 @@
 //! Where a back-test's calls come from: a file, whose calls are stamped by their own time, or what a stream still holds of a period.
 
 use super::lines::Lines;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::error::Fault;
 use crate::source::{Batch, Envelope, nats};
 use async_nats::jetstream::{self, stream::Stream};
@@ -82,14 +82,16 @@ impl Past {
     /// # Errors
     /// When there is no server, stream, or message in the period.
     pub async fn find(config: &Config, from: Timestamp, to: Timestamp) -> Result<Found, Fault> {
+        if config.nats.delivery == Delivery::Core {
+            let hint = "keep the calls in a stream: nats.delivery = \"jetstream\"";
+            return Err(Fault::new("nats.delivery is `core`: no stream keeps the calls of the past", hint));
+        }
         let client = nats::connect(&config.nats).await?;
         let name = &config.nats.stream;
-        let mut stream = jetstream::new(client.clone()).get_stream(name).await.map_err(|error| {
-            Fault::new(
-                format!("cannot read stream {name}: {error}"),
-                "name it with --set nats.stream=…, or read calls from a file: --file calls.jsonl",
-            )
-        })?;
+        let mut stream = jetstream::new(client.clone())
+            .get_stream(name)
+            .await
+            .map_err(|error| Fault::new(format!("cannot read stream {name}: {error}"), "name it with --set nats.stream=…"))?;
         let identity = nats::identity(&mut stream).await?;
         let carried = &stream.cached_info().config.subjects;
         let all_ours = carried.iter().all(|subject| config.nats.subjects.iter().any(|ours| nats::covers(ours, subject)));
@@ -100,10 +102,7 @@ impl Past {
             } else {
                 format!("it keeps calls since {}", first_kept(&stream))
             };
-            Fault::new(
-                format!("stream {name} has no call from {from} to {to}"),
-                format!("{held}; ask for another time, or read a file: --file calls.jsonl"),
-            )
+            Fault::new(format!("stream {name} has no call from {from} to {to}"), format!("{held}; ask for another time"))
         };
         if nats::stamp(stream.cached_info().state.last_timestamp) < from || identity.last_sequence < identity.first_sequence {
             return Err(nothing());

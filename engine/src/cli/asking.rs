@@ -123,7 +123,19 @@ fn strange(address: SocketAddr, status: u16) -> Fault {
 fn refusal(address: SocketAddr, status: u16, body: &str) -> Fault {
     let Ok(problem) = serde_json::from_str::<Value>(body) else { return strange(address, status) };
     let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-    Fault::new(text("detail"), text("hint"))
+    Fault::new(text("detail"), by_command(&text("hint")))
+}
+
+/// What a hint says to ask by its path, by the command that asks it.
+fn by_command(hint: &str) -> String {
+    const COMMANDS: [(&str, &str); 5] = [
+        ("GET /api/v1/incidents/{id} has the labels in incident.lead.actions", "`streamgauge act INCIDENT` lists the labels"),
+        ("GET /api/v1/incidents", "`streamgauge incidents`"),
+        ("GET /api/v1/silences", "`streamgauge incidents`"),
+        ("GET /api/v1/alerts", "`streamgauge status`"),
+        ("GET /api/v1/calls?where=…", "`streamgauge search QUERY`"),
+    ];
+    COMMANDS.iter().fold(hint.to_owned(), |hint, (path, command)| hint.replace(path, command))
 }
 
 /// Who to ask as: STREAMGAUGE_TOKEN, or the token of the configuration that may most, of those that can be read here.

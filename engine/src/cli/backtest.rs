@@ -114,7 +114,11 @@ type Source = (Calls, u64, Beginning, Vec<Replay>, Vec<(u64, Verdict)>, u64, Str
 /// The stream's history, and what was known when it began.
 async fn stream(args: &Backtest, config: &Config, inspectors: &[Arc<Inspector>]) -> Result<Source, Fault> {
     let (from, to) = range(args, now())?;
-    let mut found = Past::find(config, from, to).await?;
+    let or_file = |fault: Fault| {
+        let hint = fault.hint().map_or_else(String::new, |hint| format!("{hint}; or "));
+        Fault::new(fault.what(), format!("{hint}read calls from a file: --file calls.jsonl"))
+    };
+    let mut found = Past::find(config, from, to).await.map_err(or_file)?;
     let began = found.past.start().unwrap_or(from);
     let (beginning, sides) = if args.cold {
         (Beginning::Cold("--cold"), inspectors.iter().map(|inspector| learned::from_nothing(inspector, found.first)).collect())

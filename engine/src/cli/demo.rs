@@ -74,6 +74,7 @@ pub(super) async fn demo(args: Demo, mut config: Config) -> Result<Outcome, Faul
     config.store.path = folder.path().join("store");
     // The shipped rules alone: the demo is the same in every folder.
     config.rules.path = folder.path().join("rules");
+    config.rules.path_is_named = false;
     config.nats.stream = "LLM_CALLS".to_owned();
     if crate::http::bind(config.http.listen).await.is_err() {
         config.http.listen.set_port(0);

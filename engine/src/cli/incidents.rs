@@ -8,6 +8,7 @@ use super::{Outcome, asking, say};
 use crate::config::Config;
 use crate::error::Fault;
 use crate::foreign::{cut, printable};
+use crate::http::silences::covering;
 use crate::message::agreeing;
 use model::Timestamp;
 use serde_json::{Map, Value, json};
@@ -184,6 +185,10 @@ pub(super) async fn silence(args: Silence, config: &Config) -> Result<Outcome, F
     };
     let back = silence["of"]["incident"].as_str().unwrap_or_else(|| text(&silence, "id"));
     say(printable(&format!("{about}: {}", silenced(&silence))));
+    say(covering(silence["firing_alerts"].as_u64().unwrap_or_default()));
+    if let Some(warning) = silence["warning"].as_str() {
+        say(printable(&format!("warning: {warning}")));
+    }
     say(printable(&format!("streamgauge unsilence {back} ends it.")));
     Ok(Outcome::Well)
 }

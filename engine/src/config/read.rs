@@ -25,10 +25,15 @@ pub(super) fn read(root: &mut Section<'_>) -> Config {
             max_size: store.read("max_size", |node| size(node, Size::mib(64))).unwrap_or(Size::gib(20)),
         }),
         index: IndexConfig { retention: 7 * DAY, max_size: Size::gib(20) },
-        rules: root.section("rules", |rules| RulesConfig {
-            path: rules.path("path").unwrap_or_else(|| rules.folder.join("rules")),
-            library: rules.read("library", |node| node.list(word)).unwrap_or_else(|| vec!["basics".to_owned()]),
-            constants: rules.read("constants", Node::tables).unwrap_or_default(),
+        rules: root.section("rules", |rules| {
+            let usual = rules.folder.join("rules");
+            let named = rules.path("path").filter(|named| *named != usual);
+            RulesConfig {
+                path_is_named: named.is_some(),
+                path: named.unwrap_or(usual),
+                library: rules.read("library", |node| node.list(word)).unwrap_or_else(|| vec!["basics".to_owned()]),
+                constants: rules.read("constants", Node::tables).unwrap_or_default(),
+            }
         }),
         slack: root.section("slack", slack),
         webhooks: root.named("webhooks", ways::webhook),
@@ -142,7 +147,7 @@ fn nats(nats: &mut Section<'_>) -> NatsConfig {
         subjects,
         auth,
         tls,
-        max_age: nats.read("max_age", |node| time(node, MINUTE..=3650 * DAY)).unwrap_or(72 * HOUR),
+        max_age: nats.read("max_age", |node| time(node, MINUTE..=3650 * DAY)).unwrap_or(7 * DAY),
         max_bytes: nats.read("max_bytes", |node| size(node, Size::mib(1))).unwrap_or(Size::gib(20)),
         // Five is the server's own limit.
         replicas: nats.read("replicas", |node| whole(node, 1..=5)).unwrap_or(1),

@@ -9,13 +9,16 @@ use crate::error::Fault;
 use crate::outbox::now;
 use crate::source::core::LOSES;
 use crate::source::nats::{self, covers, stamp};
+use crate::start::load_rules;
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt;
+use model::plan::Target;
 use model::{Span, Timestamp, show};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// What the server says to this is true at once or not at all.
@@ -25,6 +28,7 @@ const CLOCK_MAX: Span = Span::from_secs(2);
 /// A consumer whose removal does not get through is removed by the server after this.
 const CONSUMER_FOR: Duration = Duration::from_secs(10);
 const DEAD: &str = crate::deadletter::SUBJECT;
+const MAY_ASK: &str = "allow us to publish on $JS.API.> and to subscribe on _INBOX.>";
 const EXPIRE: &str = "links to older calls will say that the payload has expired";
 
 pub(super) async fn look(config: &Config, known: &Known) -> Vec<Finding> {
@@ -126,7 +130,7 @@ async fn stream(client: &Client, config: &Config, known: &Known) -> Vec<Finding>
     let context = jetstream::new(client.clone());
     let account = within(async { context.query_account().await.map_err(|error| Fault::plain(error.to_string())) }).await;
     if let Err(fault) = account {
-        let hint = "start nats-server with JetStream (-js), and allow us to publish on $JS.API.>";
+        let hint = "start nats-server with JetStream (-js), and allow us to publish on $JS.API.> and to subscribe on _INBOX.>";
         return vec![Finding::failed("jetstream", format!("does not answer: {}", fault.what()), hint)];
     }
     let name = &config.nats.stream;
@@ -134,9 +138,12 @@ async fn stream(client: &Client, config: &Config, known: &Known) -> Vec<Finding>
     let stream = match opened {
         Err(fault) => return vec![Finding::fault("stream", &fault)],
         Ok(Err(error)) if nats::is_absent(&error) => return absent(&context, config, known).await,
-        Ok(Err(error)) => return vec![Finding::failed("stream", format!("cannot read stream {name}: {error}"), "allow us to publish on $JS.API.>")],
+        Ok(Err(error)) => return vec![Finding::failed("stream", format!("cannot read stream {name}: {error}"), MAY_ASK)],
         Ok(Ok(stream)) => stream,
     };
+    if let Err(fault) = nats::fits(&config.nats, &stream.cached_info().config) {
+        return vec![Finding::fault("stream", &fault)];
+    }
     let mut findings = vec![there(&stream, &config.nats, known)];
     findings.extend(limits(&stream, config));
     findings.push(within(async { Ok(read(&stream, &config.nats).await) }).await.unwrap_or_else(|fault| Finding::fault("reading", &fault)));
@@ -147,8 +154,7 @@ async fn absent(context: &jetstream::Context, config: &Config, known: &Known) ->
     let (retention, config) = (config.store.retention, &config.nats);
     let name = &config.stream;
     if let Some((made, position)) = known.stream.as_ref().filter(|(_, position)| *position > 0) {
-        let seen = format!("there is no stream {name}; the store has read one made {made}, up to sequence {position}");
-        return vec![Finding::failed("stream", seen, "restore it, or `run --accept-new-stream` goes on with the one that it makes")];
+        return vec![Finding::fault("stream", &nats::lost(name, made, *position))];
     }
     for subject in &config.subjects {
         let taken = within(async { Ok(context.stream_by_subject(subject.clone()).await.ok()) }).await.ok().flatten();
@@ -170,18 +176,9 @@ async fn absent(context: &jetstream::Context, config: &Config, known: &Known) ->
 
 fn there(stream: &stream::Stream, config: &NatsConfig, known: &Known) -> Finding {
     let info = stream.cached_info();
-    let (name, carried) = (&config.stream, &info.config.subjects);
-    let missing: Vec<_> = config.subjects.iter().filter(|subject| !carried.iter().any(|carried| covers(carried, subject))).cloned().collect();
-    if !missing.is_empty() {
-        let seen = format!("stream {name} carries {}, not {}", carried.join(", "), missing.join(", "));
-        return Finding::failed("stream", seen, format!("add the subjects with `nats stream edit {name}`, or set nats.subjects"));
-    }
-    let (created, last) = (stamp(info.created), info.state.last_sequence);
-    if let Some((made, position)) = known.stream.as_ref().filter(|(made, position)| *made != created.to_string() || *position > last) {
-        let seen = format!(
-            "stream {name} is not the one this store has read: made {created}, last sequence {last}; the store knows one made {made}, read up to {position}"
-        );
-        return Finding::failed("stream", seen, "start with --accept-new-stream to go on with it from its beginning, or set another store.path");
+    let (name, carried, found) = (&config.stream, &info.config.subjects, nats::Identity::of(info));
+    if let Some((made, position)) = known.stream.as_ref().filter(|(made, position)| !found.may_be(Some(made), *position)) {
+        return Finding::fault("stream", &nats::another(name, &found, made, *position));
     }
     let calls = show::number(info.state.messages as f64);
     let last = if info.state.messages == 0 { "nothing published yet".to_owned() } else { format!("the last {}", stamp(info.state.last_timestamp)) };
@@ -203,21 +200,23 @@ fn limits(stream: &stream::Stream, config: &Config) -> Vec<Finding> {
         );
     }
     let held = stamp(state.last_timestamp).since(stamp(state.first_timestamp));
-    let full = own.max_bytes > 0 && state.bytes.saturating_mul(10) >= own.max_bytes.unsigned_abs().saturating_mul(9);
-    let short = |held: Span| Duration::from(held) < retention && (own.max_age.is_zero() || Duration::from(held) < own.max_age.mul_f64(0.9));
-    if full && short(held) {
-        let most = rounded(own.max_bytes.unsigned_abs());
+    let short = Duration::from(held) < retention && (own.max_age.is_zero() || Duration::from(held) < own.max_age.mul_f64(0.9));
+    let bytes = (own.max_bytes, state.bytes, rounded(own.max_bytes.unsigned_abs()), "--max-bytes");
+    let messages = (own.max_messages, state.messages, format!("{} logs", show::number(own.max_messages as f64)), "--max-msgs");
+    let bounds: Vec<_> = [bytes, messages].into_iter().filter(|(most, ..)| *most > 0).collect();
+    for (_, _, most, option) in bounds.iter().filter(|(most, holds, ..)| short && holds.saturating_mul(10) >= most.unsigned_abs().saturating_mul(9)) {
         warn(
             format!("it is full at {most} with {} of logs, less than store.retention: {EXPIRE}", Span::from_millis(held.millis() / 60_000 * 60_000)),
-            format!("`nats stream edit {name} --max-bytes …` where the server's disk has room, or lower store.retention"),
+            format!("`nats stream edit {name} {option} …` where the server's disk has room, or lower store.retention"),
         );
     }
-    if own.discard == stream::DiscardPolicy::New && own.max_bytes > 0 {
+    if own.discard == stream::DiscardPolicy::New && !bounds.is_empty() {
         warn("a full stream refuses new logs (discard is `new`)".to_owned(), format!("`nats stream edit {name} --discard old`"));
     }
     if findings.is_empty() {
         let age = if own.max_age.is_zero() { "without end".to_owned() } else { format!("for {}", render_duration(own.max_age)) };
-        let size = if own.max_bytes > 0 { format!("up to {}", rounded(own.max_bytes.unsigned_abs())) } else { "of any size".to_owned() };
+        let bounds: Vec<_> = bounds.iter().map(|(_, _, most, _)| most.as_str()).collect();
+        let size = if bounds.is_empty() { "of any size".to_owned() } else { format!("up to {}", bounds.join(" and ")) };
         findings.push(Finding::ok("stream limits", format!("it keeps logs {age}, {size}; store.retention is {}", render_duration(retention))));
     }
     findings
@@ -233,10 +232,8 @@ async fn read(stream: &stream::Stream, config: &NatsConfig) -> Finding {
         num_replicas: 1,
         ..pull::Config::default()
     };
-    let cannot = |what: &str, error: &dyn std::fmt::Display| {
-        let hint = "allow us to publish on $JS.API.> and to subscribe on _INBOX.>";
-        Finding::failed("reading", format!("cannot {what} stream {}: {error}", config.stream), hint)
-    };
+    let cannot =
+        |what: &str, error: &dyn std::fmt::Display| Finding::failed("reading", format!("cannot {what} stream {}: {error}", config.stream), MAY_ASK);
     let consumer = match stream.create_consumer(wanted).await {
         Ok(consumer) => consumer,
         Err(error) => return cannot("make a consumer of", &error),
@@ -256,22 +253,40 @@ async fn read(stream: &stream::Stream, config: &NatsConfig) -> Finding {
     }
 }
 
-/// What the engine publishes.
+/// What the engine publishes, each subject with what goes there. Rules with mistakes are `check`'s to tell.
+fn published(config: &Config) -> Vec<(String, String)> {
+    let mut published = vec![("streamgauge.alerts.>", "alerts"), ("streamgauge.incidents.>", "incidents"), (DEAD, "dead letters")];
+    if !config.judges.is_empty() {
+        published.push(("streamgauge.verdicts.>", "verdicts"));
+    }
+    let rules = load_rules(config).map(|loaded| loaded.rules).unwrap_or_default();
+    if !rules.datasets().is_empty() {
+        published.push(("streamgauge.datasets.>", "calls that rules keep"));
+    }
+    let mut published: Vec<_> = published.into_iter().map(|(subject, what)| (subject.to_owned(), what.to_owned())).collect();
+    for rule in rules.specs().into_iter().map(|spec| spec.rule) {
+        for action in rule.actions {
+            if let Target::Subject(subject) = action.target {
+                published.push((subject, format!("the action `{}` of rule {}", action.label, rule.name)));
+            }
+        }
+    }
+    published
+}
+
+/// Whether we may publish and hear what we must.
 fn permitted(config: &Config, server: &Server) -> Vec<Finding> {
+    let mut wanted = published(config);
+    let subjects: BTreeSet<_> = wanted.iter().map(|(subject, _)| subject.clone()).collect();
+    let subjects = subjects.into_iter().collect::<Vec<_>>().join(", ");
     let Some(permissions) = &server.permissions else {
-        let seen =
-            format!("whether we may publish on {DEAD}, streamgauge.alerts.> and streamgauge.incidents.> could not be told: the server does not say");
-        let hint = "allow us to publish on $SYS.REQ.USER.INFO, or look for `Permissions Violation` in its log";
+        let seen = format!("whether we may publish on {subjects} could not be told: the server does not say");
+        let hint = "allow us to publish on $SYS.REQ.USER.INFO and to subscribe on _INBOX.>, or look for `Permissions Violation` in its log";
         return vec![Finding::warning("publishing", seen, hint)];
     };
-    let mut wanted = vec![("streamgauge.alerts.>", "alerts"), ("streamgauge.incidents.>", "incidents"), (DEAD, "dead letters")];
-    if !config.judges.is_empty() {
-        wanted.push(("streamgauge.verdicts.>", "verdicts"));
-    }
-    let published: Vec<_> = wanted.iter().map(|(subject, _)| *subject).collect();
     let mut heard = vec![("_INBOX.>", "answers")];
     match config.nats.delivery {
-        Delivery::JetStream => wanted.push(("$JS.API.STREAM.CREATE.STREAMGAUGE_DEAD", "the stream of dead letters")),
+        Delivery::JetStream => wanted.push(("$JS.API.STREAM.CREATE.STREAMGAUGE_DEAD".to_owned(), "the stream of dead letters".to_owned())),
         Delivery::Core => heard.extend(config.nats.subjects.iter().map(|subject| (subject.as_str(), "logs"))),
     }
     let mut findings = Vec::new();
@@ -284,7 +299,7 @@ fn permitted(config: &Config, server: &Server) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("publishing", format!("allowed on {}", published.join(", "))));
+        findings.push(Finding::ok("publishing", format!("allowed on {subjects}")));
     }
     for (subject, what) in heard {
         let hint = format!("allow us to subscribe on {subject}");
@@ -299,7 +314,7 @@ fn permitted(config: &Config, server: &Server) -> Vec<Finding> {
 
 fn clock(server: &Server) -> Finding {
     let Some(ahead) = server.ahead_ms else {
-        let hint = "allow us to publish on $SYS.REQ.USER.INFO, or compare the machines' clocks";
+        let hint = "allow us to publish on $SYS.REQ.USER.INFO and to subscribe on _INBOX.>, or compare the machines' clocks";
         return Finding::warning("clock", "whether the server's clock is ours could not be told: the server does not say", hint);
     };
     let far = Span::from_millis(ahead.unsigned_abs());

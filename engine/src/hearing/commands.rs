@@ -161,13 +161,17 @@ impl Hearing {
 
     async fn silenced(&self, act: &Act, of: Silenced, length: Option<Span>) -> Result<Answer, Fault> {
         let what = words::silenced(&of);
+        let reach = match http::silences::Reach::of(&self.0.app, &of).await {
+            Ok(reach) => escape(&reach.said()),
+            Err(problem) => return Ok(Answer::person(super::refused(&problem))),
+        };
         Ok(match self.silence(&act.by, of, length).await? {
             Ok(silence) => {
                 let (by, until) = (escape(&act.by.shown()), words::until(silence.until, "it is resolved"));
                 let back = |id: &str| format!("`/streamgauge unsilence {}` takes it back.", escape(id));
                 match &silence.of {
-                    Silenced::Incident(incident) => Answer::person(format!("🔕 You silenced {what} {until}. {}", back(incident))),
-                    Silenced::Alerts(_) => Answer::channel(format!("🔕 {by} silenced {what} {until}. {}", back(&silence.id))),
+                    Silenced::Incident(incident) => Answer::person(format!("🔕 You silenced {what} {until}. {reach} {}", back(incident))),
+                    Silenced::Alerts(_) => Answer::channel(format!("🔕 {by} silenced {what} {until}. {reach} {}", back(&silence.id))),
                 }
             }
             Err(answer) => answer,

@@ -15,9 +15,9 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use machine::incident::{Silence, Silenced};
 use model::label::LABEL_MAX_BYTES;
-use model::plan::Severity;
+use model::plan::{Rule, Severity};
 use model::{Span, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,58 @@ struct Asked {
     r#match: Option<BTreeMap<String, String>>,
     r#for: Option<String>,
     until: Option<String>,
+}
+
+/// What a silence is about when it is made.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reach {
+    /// Alerts that fire now and are silenced by it.
+    firing_alerts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Made {
+    #[serde(flatten)]
+    silence: Silence,
+    #[serde(flatten)]
+    reach: Reach,
+}
+
+impl Reach {
+    pub(crate) async fn of(app: &App, of: &Silenced) -> Result<Self, Problem> {
+        let terms = match of {
+            Silenced::Incident(id) => {
+                let seen = app.incidents.one(id).await?;
+                return Ok(Self { firing_alerts: seen.map_or(0, |seen| u64::from(seen.firing_alerts)), warning: None });
+            }
+            Silenced::Alerts(terms) => terms,
+        };
+        let firing = app.store.ask(|db| db.firing()).await?;
+        let environments: Vec<String> = app.reader.ask(|machine| machine.clocks().map(|(name, _)| name.to_owned()).collect()).await?;
+        let unseen = terms.iter().find(|(key, value)| key == "environment" && !environments.contains(value));
+        let warning = unseen.map(|(_, name)| {
+            let known = did_you_mean(name, environments.iter().map(String::as_str).collect());
+            format!("no call of environment `{name}` has come yet{}", if environments.is_empty() { String::new() } else { format!("; {known}") })
+        });
+        Ok(Self { firing_alerts: firing.iter().filter(|alert| of.covers(alert)).count() as u64, warning })
+    }
+
+    /// In a sentence, and one more where something is probably not meant.
+    pub(crate) fn said(&self) -> String {
+        let warning = self.warning.as_ref().map_or_else(String::new, |warning| format!(" Warning: {warning}."));
+        format!("{}{warning}", covering(self.firing_alerts))
+    }
+}
+
+/// How many alerts that fire now a silence covers.
+pub(crate) fn covering(firing: u64) -> String {
+    match firing {
+        0 => "No alert that fires now is covered.".to_owned(),
+        1 => "1 alert that fires now is covered.".to_owned(),
+        firing => format!("{firing} alerts that fire now are covered."),
+    }
 }
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<Silence>>, Problem> {
@@ -53,13 +105,15 @@ pub(super) async fn read(app: &App) -> Result<Vec<Silence>, Problem> {
     Ok(silences)
 }
 
-pub(super) async fn silence(State(app): State<App>, Extension(caller): Extension<Caller>, body: Bytes) -> Result<Json<Silence>, Problem> {
+pub(super) async fn silence(State(app): State<App>, Extension(caller): Extension<Caller>, body: Bytes) -> Result<Json<Made>, Problem> {
     let asked: Asked = serde_json::from_slice(&body).map_err(|error| {
         let hint = r#"for example {"incident": "i12ab…", "for": "1h"}, or {"match": {"rule": "fallback-rate", "stage": "extraction"}, "for": "4h"}"#;
         refused(format!("cannot read what is to be silenced: {error}"), hint)
     })?;
     let (of, until) = meant(&app, asked).await?;
-    make(&app, &caller, of, until).await.map(Json)
+    let reach = Reach::of(&app, &of).await?;
+    let silence = make(&app, &caller, of, until).await?;
+    Ok(Json(Made { silence, reach }))
 }
 
 /// What is to be silenced, and until when.
@@ -106,34 +160,35 @@ pub(crate) async fn known(app: &App, terms: &BTreeMap<String, String>) -> Result
             "name at least one of rule, environment, severity or a group's key",
         ));
     }
-    let (keys, rules) = app
+    let rules = app
         .reader
         .ask(|machine| {
-            let rules = &machine.plan().rules;
-            let keys: BTreeSet<String> = rules.iter().flat_map(|rule| rule.group_by.iter().map(ToString::to_string)).collect();
-            (keys, rules.iter().map(|rule| rule.name.clone()).collect::<Vec<_>>())
+            let keys = |rule: &Rule| rule.group_by.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+            machine.plan().rules.iter().map(|rule| (rule.name.clone(), keys(rule))).collect::<Vec<_>>()
         })
         .await?;
-    let keys: BTreeSet<&str> = keys.iter().map(String::as_str).chain(KEYS).collect();
+    let no = |what: &str, name: &str, known: Vec<&str>| refused(format!("there is no {what} `{name}`"), &did_you_mean(name, known));
+    let named = terms.get("rule");
+    if let Some(name) = named.filter(|name| rules.iter().all(|(rule, _)| rule != *name)) {
+        return Err(no("rule", name, rules.iter().map(|(rule, _)| rule.as_str()).collect()));
+    }
+    let meant: Vec<_> = rules.iter().filter(|(rule, _)| named.is_none_or(|name| name == rule)).map(|(_, keys)| keys).collect();
+    let what = named.map_or_else(|| "key of an alert's group".to_owned(), |rule| format!("key of an alert of rule {rule}"));
     for (key, value) in terms {
-        let no = |what: &str, name: &str, known: Vec<&str>| refused(format!("there is no {what} `{name}`"), &did_you_mean(name, known));
-        match key.as_str() {
-            "severity" => {
-                let severities = Severity::ALL.map(Severity::name);
-                if !severities.contains(&value.as_str()) {
-                    return Err(no("severity", value, severities.to_vec()));
-                }
-            }
-            "rule" if !rules.contains(value) => return Err(no("rule", value, rules.iter().map(String::as_str).collect())),
-            key if !keys.contains(key) => return Err(no("key of an alert's group", key, keys.into_iter().collect())),
-            _ if value.len() > LABEL_MAX_BYTES => {
-                return Err(refused(
-                    format!("the value of `{key}` is longer than any label"),
-                    &format!("labels have at most {LABEL_MAX_BYTES} bytes"),
-                ));
-            }
-            _ => {}
+        if key == "severity" && !Severity::ALL.map(Severity::name).contains(&value.as_str()) {
+            return Err(no("severity", value, Severity::ALL.map(Severity::name).to_vec()));
         }
+        if !KEYS.contains(&key.as_str()) && !meant.iter().any(|keys| keys.contains(key)) {
+            return Err(no(&what, key, meant.iter().copied().flatten().map(String::as_str).chain(KEYS).collect()));
+        }
+        if value.len() > LABEL_MAX_BYTES {
+            return Err(refused(format!("the value of `{key}` is longer than any label"), &format!("labels have at most {LABEL_MAX_BYTES} bytes")));
+        }
+    }
+    let of_groups: Vec<&String> = terms.keys().filter(|key| !KEYS.contains(&key.as_str())).collect();
+    if !of_groups.is_empty() && !meant.iter().any(|keys| of_groups.iter().all(|key| keys.contains(*key))) {
+        let keys = of_groups.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ");
+        return Err(refused(format!("no rule has alerts with {keys} together"), "silence them one by one"));
     }
     Ok(())
 }

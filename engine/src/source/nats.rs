@@ -91,9 +91,34 @@ pub async fn connect_with(
 /// Opens the stream, or makes it with the configured subjects and limits.
 ///
 /// # Errors
-/// When JetStream is off, or the stream that is there does not carry the configured subjects.
+/// As [`open`] and [`make`].
 pub async fn stream(client: &async_nats::Client, config: &NatsConfig) -> Result<stream::Stream, Fault> {
-    let jetstream = jetstream::new(client.clone());
+    match open(client, config).await? {
+        Some(stream) => Ok(stream),
+        None => make(client, config).await,
+    }
+}
+
+/// Opens the stream; `None` where there is none.
+///
+/// # Errors
+/// When JetStream is off, or the stream that is there is none that an engine can read.
+pub async fn open(client: &async_nats::Client, config: &NatsConfig) -> Result<Option<stream::Stream>, Fault> {
+    match jetstream::new(client.clone()).get_stream(&config.stream).await {
+        Ok(stream) => fits(config, &stream.cached_info().config).map(|()| Some(stream)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(Fault::new(
+            format!("cannot read stream {}: {error}", config.stream),
+            "start nats-server with JetStream (nats-server -js), and allow us to publish on $JS.API.> and to subscribe on _INBOX.>",
+        )),
+    }
+}
+
+/// Makes the stream with the configured subjects and limits.
+///
+/// # Errors
+/// When the server refuses it.
+pub async fn make(client: &async_nats::Client, config: &NatsConfig) -> Result<stream::Stream, Fault> {
     let wanted = stream::Config {
         name: config.stream.clone(),
         subjects: config.subjects.clone(),
@@ -106,27 +131,37 @@ pub async fn stream(client: &async_nats::Client, config: &NatsConfig) -> Result<
         allow_direct: true,
         ..stream::Config::default()
     };
-    match jetstream.get_stream(&config.stream).await {
-        Ok(stream) => {
-            let subjects = &stream.cached_info().config.subjects;
-            let missing: Vec<_> =
-                config.subjects.iter().filter(|subject| !subjects.iter().any(|carried| covers(carried, subject))).cloned().collect();
-            if !missing.is_empty() {
-                return Err(Fault::new(
-                    format!("stream {} carries {}, not {}", config.stream, subjects.join(", "), missing.join(", ")),
-                    format!("add the subjects with `nats stream edit {}`, or set nats.subjects", config.stream),
-                ));
-            }
-            Ok(stream)
-        }
-        Err(error) if is_absent(&error) => jetstream.create_stream(wanted).await.map_err(|error| {
-            Fault::new(
-                format!("cannot make stream {}: {error}", config.stream),
-                "has the server JetStream (-js) and room for nats.max_bytes? another stream may carry the same subjects",
-            )
-        }),
-        Err(error) => Err(Fault::new(format!("cannot read stream {}: {error}", config.stream), "start nats-server with JetStream: nats-server -js")),
+    jetstream::new(client.clone()).create_stream(wanted).await.map_err(|error| {
+        Fault::new(
+            format!("cannot make stream {}: {error}", config.stream),
+            "has the server JetStream (-js) and room for nats.max_bytes? another stream may carry the same subjects",
+        )
+    })
+}
+
+/// Whether an engine can read a stream like this one.
+///
+/// # Errors
+/// When it does not carry the configured subjects, or does not keep what it has handed out: an engine reads again from its last snapshot.
+pub fn fits(config: &NatsConfig, there: &stream::Config) -> Result<(), Fault> {
+    let (name, carried) = (&config.stream, &there.subjects);
+    let missing: Vec<_> = config.subjects.iter().filter(|subject| !carried.iter().any(|carried| covers(carried, subject))).cloned().collect();
+    if !missing.is_empty() {
+        return Err(Fault::new(
+            format!("stream {name} carries {}, not {}", carried.join(", "), missing.join(", ")),
+            format!("add the subjects with `nats stream edit {name}`, or set nats.subjects"),
+        ));
     }
+    let kind = match there.retention {
+        stream::RetentionPolicy::Limits => return Ok(()),
+        stream::RetentionPolicy::WorkQueue => "hands each log out once and drops it (retention is `workqueue`)",
+        stream::RetentionPolicy::Interest => "keeps a log only for those who read at the time (retention is `interest`)",
+    };
+    Err(Fault::new(
+        format!("stream {name} {kind}; what an engine has read it must be able to read again"),
+        "make one that keeps its logs (`nats stream add` with --retention limits) in its place; or listen beside it, without what comes while the \
+         engine is down: --set nats.delivery=core",
+    ))
 }
 
 /// Whether there is no such stream.
@@ -150,8 +185,37 @@ pub fn covers(outer: &str, inner: &str) -> bool {
 /// What is known of the stream now.
 pub async fn identity(stream: &mut stream::Stream) -> Result<Identity, Fault> {
     let info = stream.info().await.map_err(|error| Fault::plain(format!("cannot read the stream's state: {error}")))?;
-    let created = stamp(info.created);
-    Ok(Identity { created, first_sequence: info.state.first_sequence, last_sequence: info.state.last_sequence })
+    Ok(Identity::of(info))
+}
+
+impl Identity {
+    pub fn of(info: &stream::Info) -> Self {
+        Self { created: stamp(info.created), first_sequence: info.state.first_sequence, last_sequence: info.state.last_sequence }
+    }
+
+    /// Whether this can be the stream that was made at `created` and read up to `position`. One of which nothing was read can be any.
+    pub fn may_be(&self, created: Option<&str>, position: u64) -> bool {
+        position == 0 || position <= self.last_sequence && created.is_none_or(|created| created == self.created.to_string())
+    }
+}
+
+/// What is there is not the stream that was made at `known` and read up to `position`.
+pub fn another(name: &str, found: &Identity, known: &str, position: u64) -> Fault {
+    let (created, last) = (found.created, found.last_sequence);
+    Fault::new(
+        format!(
+            "stream {name} is not the one this store has read: made {created}, last sequence {last}; the store knows one made {known}, read up to {position}"
+        ),
+        "start with --accept-new-stream to go on with it from its beginning, or set another store.path",
+    )
+}
+
+/// There is no stream, and one was read before. One that is made in its place would have to be removed before a backup can be restored.
+pub fn lost(name: &str, known: &str, position: u64) -> Fault {
+    Fault::new(
+        format!("there is no stream {name}; this store has read one made {known}, up to sequence {position}"),
+        "restore it; or start with --accept-new-stream, which makes an empty one and goes on with that",
+    )
 }
 
 /// Reads a stream from one sequence on.

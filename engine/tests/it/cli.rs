@@ -126,7 +126,7 @@ hint: check nats.token, nats.user with nats.password, or nats.credentials: which
     let plain = Nats::start_with(&[]).await;
     let on = format!("--set nats.url={} --set http.listen=127.0.0.1:0", plain.url);
     let no_streams = "streamgauge: cannot read stream LLM_CALLS: request error: requested JetStream resource does not exist
-hint: start nats-server with JetStream: nats-server -js\n";
+hint: start nats-server with JetStream (nats-server -js), and allow us to publish on $JS.API.> and to subscribe on _INBOX.>\n";
     folder.check(&format!("run {on}"), 2, no_streams).await;
 }
 
@@ -328,6 +328,25 @@ hint: check schemas.*.file
     let expected =
         "rules.library: cannot find `basic` in the rule library\nhint: did you mean `basics`? known: basics, memory-layer, judges, fallback-rate, ";
     assert!(said.code == 1 && said.text.starts_with(expected), "{said:?}");
+    // A folder of rules that is named must be there; the usual one need not.
+    let folder = Folder::new(&[("streamgauge.toml", "[rules]\npath = \"rules\"\nlibrary = [\"fallback-rate\"]\n")]);
+    std::fs::remove_dir(folder.0.path().join("rules")).expect("it is there and empty");
+    let said = folder.run("check", "").await;
+    assert!(said.code == 0 && said.text.ends_with("all well: 1 rule\n"), "{said:?}");
+    let missing =
+        "rules.path: there is no ruels, so none of your own rules would run\nhint: set it to the folder of your rules, or make that folder\n";
+    folder.check("check --set rules.path=ruels", 1, &format!("{missing}1 problem\n")).await;
+    let run = "run --set nats.url=nats://127.0.0.1:1 --set http.listen=127.0.0.1:0 --set rules.path=ruels";
+    folder.check(run, 2, &format!("streamgauge: {missing}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_stream_says_at_once_that_core_nats_has_none() {
+    let folder = Folder::new(&[]);
+    let none = "streamgauge: nats.delivery is `core`: no stream keeps the calls of the past\nhint: keep the calls in a stream: nats.delivery = \"jetstream\"";
+    let on = "--set nats.delivery=core --set nats.url=nats://127.0.0.1:1";
+    folder.check(&format!("replay {on} --from a --to b --since 1h"), 2, &format!("{none}\n")).await;
+    folder.check(&format!("backtest {on} --since 1h"), 2, &format!("{none}; or read calls from a file: --file calls.jsonl\n")).await;
 }
 
 fn log(id: &str) -> String {

@@ -321,6 +321,45 @@ async fn another_stream_under_the_same_name_is_refused_until_it_is_accepted() {
     assert_eq!((&status["received"], &status["missed"], &status["position"]), (&3500.into(), &0.into(), &2500.into()));
 }
 
+/// An empty one in its place would have to be removed before a backup of it can be restored.
+#[tokio::test]
+async fn a_stream_that_is_lost_is_not_made_again_until_that_is_accepted() {
+    let nats = Nats::start().await;
+    let setup = Setup::new(&nats);
+    publish(&mut Publishing::new(&nats).await, traffic(1000)).await;
+    let engine = setup.start().await;
+    read_all(&engine, 1000).await;
+    assert!(engine.terminate().await.success());
+
+    let context = jetstream::new(nats.client().await);
+    context.delete_stream("LLM_CALLS").await.expect("the stream is deleted");
+    assert_eq!(setup.spawn().ended().await.code(), Some(2));
+    assert!(setup.log().contains("there is no stream LLM_CALLS; this store has read one made "), "{}", setup.log());
+    assert!(setup.log().contains("hint: restore it; or start with --accept-new-stream"), "{}", setup.log());
+    assert!(context.get_stream("LLM_CALLS").await.is_err(), "starting made one");
+    let said = setup.run(&["doctor"]).await;
+    assert!(String::from_utf8_lossy(&said.stdout).contains("there is no stream LLM_CALLS; this store has read one made "), "doctor says the same");
+
+    let setup = setup.arg("--accept-new-stream");
+    let engine = setup.start().await;
+    publish(&mut Publishing::new(&nats).await, traffic(500)).await;
+    let status = read_all(&engine, 1500).await;
+    assert_eq!((&status["missed"], &status["position"]), (&0.into(), &500.into()));
+}
+
+#[tokio::test]
+async fn after_a_start_on_a_wrong_stream_that_is_empty_the_right_one_is_read() {
+    let (wrong, right) = (Nats::start().await, Nats::start().await);
+    let setup = Setup::new(&wrong);
+    assert!(setup.start().await.terminate().await.success());
+    publish(&mut Publishing::new(&right).await, traffic(500)).await;
+    let setup = setup.set("nats.url", &right.url);
+    let said = String::from_utf8_lossy(&setup.run(&["doctor"]).await.stdout).into_owned();
+    assert!(said.contains("LLM_CALLS: carries llm.calls.>; 500 logs"), "{said}");
+    let status = read_all(&setup.start().await, 500).await;
+    assert_eq!((&status["received"], &status["missed"], &status["position"]), (&500.into(), &0.into(), &500.into()));
+}
+
 #[tokio::test]
 async fn a_stream_made_again_while_the_engine_runs_ends_it_before_anything_is_skipped() {
     for restarted in [false, true] {

@@ -50,7 +50,7 @@ async fn doctor(setup: &Setup, more: &[&str]) -> Said {
 
 /// Everything that an engine can have, with limits that fit each other.
 fn whole(nats: &Nats, slack: &Slack, judge: &Judge) -> Setup {
-    let setup = Setup::new(nats).slack(&slack.url).env("JUDGE_KEY", KEY).set("nats.max_age", "7d").set("store.max_size", "64 MiB");
+    let setup = Setup::new(nats).slack(&slack.url).env("JUDGE_KEY", KEY).set("store.max_size", "64 MiB");
     let setup =
         setup.set("environments.test", r##"{ channel = "#llm-test" }"##).set("environments.quiet", r##"{ channel = "#nowhere", notify = false }"##);
     [("model", "gpt-4.1-mini"), ("endpoint", &judge.url), ("api_key", r#"{ env = "JUDGE_KEY" }"#)]
@@ -114,7 +114,14 @@ async fn what_is_wrong_with_nats_is_said_with_the_way_out() {
         assert!(found.0 == state && found.1.contains(seen) && found.2.contains(hint), "{check} {state} `{seen}` `{hint}`: {said:#?}");
         assert_eq!(said.code, i32::from(said.checks.iter().any(|(_, state, ..)| state == "failed")), "{said:#?}");
     };
-    is(&setup, "stream limits", "warning", "for 3d, and store.retention is 7d: links to older calls will say", "nats.max_age=7d").await;
+    is(
+        &setup.set("nats.max_age", "3d"),
+        "stream limits",
+        "warning",
+        "for 3d, and store.retention is 7d: links to older calls will say",
+        "nats.max_age=7d",
+    )
+    .await;
     let own = || Setup::new(&nats);
     is(&own().set("nats.url", "nats://127.0.0.1:1"), "nats", "failed", "cannot connect to NATS at nats://127.0.0.1:1", "is nats-server running")
         .await;
@@ -132,9 +139,32 @@ async fn what_is_wrong_with_nats_is_said_with_the_way_out() {
     let limited = stream::Config { max_age: Duration::from_secs(3600), ..config.clone() };
     context.update_stream(limited).await.expect("it is changed");
     is(&own().set("nats.stream", "OTHER"), "stream limits", "warning", "it keeps logs for 1h, and store.retention is 7d", "--max-age 7d").await;
-    let full = stream::Config { max_bytes: 1000, discard: stream::DiscardPolicy::New, ..config };
-    context.update_stream(full).await.expect("it is changed");
-    is(&own().set("nats.stream", "OTHER"), "stream limits", "warning", "refuses new logs", "--discard old").await;
+    let other = || own().set("nats.stream", "OTHER");
+    for (max_bytes, max_messages) in [(1000, -1), (-1, 10)] {
+        let full = stream::Config { max_bytes, max_messages, discard: stream::DiscardPolicy::New, ..config.clone() };
+        context.update_stream(full).await.expect("it is changed");
+        is(&other(), "stream limits", "warning", "refuses new logs", "--discard old").await;
+    }
+    let few = stream::Config { max_messages: 10, ..config.clone() };
+    context.update_stream(few).await.expect("it is changed");
+    is(&other(), "stream limits", "ok", "it keeps logs without end, up to 10 logs; store.retention is 7d", "").await;
+    for _ in 0..10 {
+        context.publish("llm.calls.a", "{}".into()).await.expect("it is sent").await.expect("it is taken");
+    }
+    is(&other(), "stream limits", "warning", "it is full at 10 logs with ", "nats stream edit OTHER --max-msgs").await;
+
+    // The engine refuses these at its start, in the same words.
+    for (name, retention) in [("WORK", stream::RetentionPolicy::WorkQueue), ("INTEREST", stream::RetentionPolicy::Interest)] {
+        let config = stream::Config { name: name.into(), subjects: vec!["jobs.>".into()], retention, ..stream::Config::default() };
+        context.create_stream(config).await.expect("the stream is made");
+        let setup = own().set("nats.stream", name).set("nats.subjects", r#"["jobs.>"]"#);
+        let (seen, hint) = ("what an engine has read it must be able to read again", "--set nats.delivery=core");
+        is(&setup, "stream", "failed", seen, hint).await;
+        assert_eq!(doctor(&setup, &[]).await.unwell(), ["failed: stream", "warning: slack"], "nothing else is said of it");
+        assert_eq!(setup.spawn().ended().await.code(), Some(2));
+        assert!(setup.log().contains(seen) && setup.log().contains(hint), "{}", setup.log());
+        context.delete_stream(name).await.expect("it is deleted");
+    }
 }
 
 /// Someone else has given us a user that may not do all that we do.
@@ -145,7 +175,9 @@ async fn missing_permissions_are_named_or_said_to_be_unknown() {
     let user = |name: &str, publish: &str| {
         format!("{{ user: {name}, password: p, permissions: {{ publish: {{ allow: [{publish}] }}, subscribe: {{ allow: [\"_INBOX.>\"] }} }} }}")
     };
+    let silent = r#"{ user: silent, password: p, permissions: { publish: { allow: [">"] }, subscribe: { allow: ["llm.>"] } } }"#.to_owned();
     let users = [
+        silent,
         user("half", r#""$JS.API.>", "streamgauge.dead", "streamgauge.incidents.>", "streamgauge.alerts.production.>", "$SYS.REQ.USER.INFO""#),
         user("deaf", r#""$JS.API.>", "streamgauge.>""#),
         user("none", r#""$JS.API.INFO", "$JS.API.STREAM.INFO.>", "$SYS.REQ.USER.INFO""#),
@@ -168,6 +200,25 @@ async fn missing_permissions_are_named_or_said_to_be_unknown() {
     assert!(deaf.of("publishing").1.contains("could not be told") && deaf.of("publishing").2.contains("$SYS.REQ.USER.INFO"), "{deaf:#?}");
     let none = doctor(&signed_in("none"), &[]).await;
     assert_eq!((none.of("publishing").0, none.of("reading").0, none.code), ("failed", "failed", 1), "{none:#?}");
+    // Whose answers do not reach them: every question looks unanswered.
+    let silent = doctor(&signed_in("silent"), &[]).await;
+    for check in ["jetstream", "publishing", "clock"] {
+        assert!(silent.of(check).2.contains("and to subscribe on _INBOX.>"), "{check}: {silent:#?}");
+    }
+
+    // What rules publish is asked for when they do.
+    assert!(!half.out.contains("streamgauge.datasets"), "{}", half.out);
+    let ruled = signed_in("half").rule("keeps.rhai", r#"rule(#{ name: "keeps", watch: rate("invalid_json", "5m"), keep: "hard-cases" });"#);
+    let acts = r#"rule(#{ name: "acts", watch: rate("error", "5m"), actions: [#{ label: "Fail over", publish: "gateway.control" }] });"#;
+    let ruled = doctor(&ruled.rule("acts.rhai", acts), &[]).await;
+    for seen in
+        ["streamgauge.datasets.> is not allowed (calls that rules keep)", "gateway.control is not allowed (the action `Fail over` of rule acts)"]
+    {
+        let said = ruled.checks.iter().any(|(check, state, found, hint)| {
+            (check.as_str(), state.as_str(), found.as_str()) == ("publishing", "failed", seen) && hint.starts_with("allow us to publish on ")
+        });
+        assert!(said, "{seen}: {ruled:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -392,6 +392,7 @@ async fn a_silence_names_what_there_is_and_is_ended_by_its_own_name() {
     for (text, expected) in [
         ("silence rule=erors 8h", "there is no rule `erors`\nhint: did you mean `errors`?"),
         ("silence tenant=acme 8h", "there is no key of an alert's group `tenant`"),
+        ("silence rule=errors model=m 8h", "there is no key of an alert of rule errors `model`"),
     ] {
         let refused = asked(text).await;
         assert!(refused.contains(expected), "{text}: {refused}");
@@ -410,7 +411,8 @@ async fn a_silence_names_what_there_is_and_is_ended_by_its_own_name() {
     assert!(asked("list").await.contains("silenced by @ana until"), "it is silent still");
 
     // One of its own ends, and what covers it stays.
-    asked(&format!("silence {incident} 1h")).await;
+    let silenced = asked(&format!("silence {incident} 1h")).await;
+    assert!(silenced.contains("1 alert that fires now is covered."), "{silenced}");
     let stays = asked(&format!("unsilence {incident}")).await;
     assert!(stays.contains(&format!("alone is ended, and it stays silent by silence `{silence}`")), "{stays}");
     let ended = asked(&format!("unsilence {silence}")).await;

@@ -71,6 +71,13 @@ fn parts(page: &str, parts: &[&str]) {
     }
 }
 
+/// A silence as it is kept, of the answer that made it.
+fn kept(made: &Value) -> Value {
+    let mut silence = made.clone();
+    silence.as_object_mut().expect("an object").remove("firing_alerts");
+    silence
+}
+
 /// The one incident, once its history has so many entries.
 async fn incident(engine: &Engine, entries: usize) -> Value {
     let first = async || {
@@ -143,6 +150,8 @@ async fn an_incident_is_acknowledged_silenced_and_spoken_of_again_and_a_kill_tak
 
     let (status, silenced) = api(&engine, OPERATOR, "POST", "/api/v1/silences", &silence).await;
     assert_eq!((status, &silenced["of"], &silenced["by"]), (200, &json!({ "incident": id }), &"alice".into()), "{silenced:#}");
+    assert_eq!(silenced["firing_alerts"], 2);
+    let silenced = kept(&silenced);
     assert_eq!(api(&engine, READER, "GET", "/api/v1/silences", "").await.1, json!([silenced]));
     let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
     parts(
@@ -211,7 +220,7 @@ async fn an_incident_is_acknowledged_silenced_and_spoken_of_again_and_a_kill_tak
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_silenced_before_it_fires_is_shown_with_its_reason_and_said_when_the_silence_ends() {
     let nats = Nats::start().await;
-    let setup = with_tokens(&nats);
+    let setup = with_tokens(&nats).rule("models.rhai", r#"rule(#{ name: "models", watch: rate("fallback", "5m"), group_by: ["model"] });"#);
     let engine = setup.start().await;
     let mut publishing = Publishing::new(&nats).await;
     for (wish, said) in [
@@ -223,6 +232,8 @@ async fn what_is_silenced_before_it_fires_is_shown_with_its_reason_and_said_when
         (r#"{"match": {}, "for": "1h"}"#, "every alert there is"),
         (r#"{"match": {"rule": "error"}, "for": "1h"}"#, "there is no rule `error`"),
         (r#"{"match": {"stag": "x"}, "for": "1h"}"#, "there is no key of an alert's group `stag`"),
+        (r#"{"match": {"rule": "errors", "model": "m"}, "for": "1h"}"#, "there is no key of an alert of rule errors `model`"),
+        (r#"{"match": {"stage": "extraction", "model": "m"}, "for": "1h"}"#, "no rule has alerts with `model` and `stage` together"),
         (r#"{"match": {"severity": "bad"}, "for": "1h"}"#, "there is no severity `bad`"),
         (r#"{"match": {"rule": "errors"}, "for": "31d"}"#, "a silence cannot last until"),
     ] {
@@ -236,6 +247,8 @@ async fn what_is_silenced_before_it_fires_is_shown_with_its_reason_and_said_when
     let wish = r#"{"match": {"rule": "errors", "stage": "extraction"}, "for": "1h"}"#;
     let (status, silence) = api(&engine, OPERATOR, "POST", "/api/v1/silences", wish).await;
     assert_eq!((status, &silence["of"]), (200, &json!({ "alerts": [["rule", "errors"], ["stage", "extraction"]] })), "{silence:#}");
+    assert_eq!(silence["firing_alerts"], 0);
+    let silence = kept(&silence);
     publish(&mut publishing, &["extraction"], 0..60, true).await;
     let whole = incident(&engine, 1).await;
     let id = whole["incident"]["id"].as_str().expect("an id").to_owned();
@@ -404,24 +417,33 @@ async fn the_buttons_of_a_page_and_the_commands_do_the_same() {
     parts(&said, &["was acknowledged already by alice"]);
     let (code, said, _) = run(&["silence", &id, "--for", "1h"]).await;
     assert_eq!(code, Some(0));
-    parts(&said, &["silenced by alice until 20", &format!("streamgauge unsilence {id} ends it.")]);
+    parts(&said, &["silenced by alice until 20", "1 alert that fires now is covered.", &format!("streamgauge unsilence {id} ends it.")]);
     assert_eq!(run(&["unsilence", &id]).await.0, Some(0));
     let (code, said, _) = run(&["silence", "rule=errors", "stage=synthesis", "--for", "4h", "--json"]).await;
     let silence: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, &silence["of"]["alerts"][1][1]), (Some(0), &"synthesis".into()));
+    assert_eq!((&silence["firing_alerts"], &silence["warning"]), (&0.into(), &Value::Null));
     parts(&run(&["incidents"]).await.1, &["rule=errors stage=synthesis  silenced by alice until"]);
     assert_eq!(run(&["unsilence", silence["id"].as_str().expect("an id")]).await.0, Some(0));
     for (args, said) in [
-        (&["ack", "nothing"][..], "there is no incident nothing\nhint: GET /api/v1/incidents"),
+        (&["ack", "nothing"][..], "there is no incident nothing\nhint: `streamgauge incidents` lists"),
         (&["silence", "rule=errors"], "needs an end\nhint: "),
         (&["silence", "rule=eror", "--for", "1h"], "hint: did you mean `errors`?"),
+        (&["silence", "rule=errors", "model=m", "--for", "1h"], "there is no key of an alert of rule errors `model`\nhint: known: environment, "),
         (&["silence", &id, "rule=errors"], "an incident stands alone\nhint: "),
+        (&["act", "nothing"], "there is no incident nothing\nhint: `streamgauge incidents` lists"),
+        (&["unsilence", "nothing"], "there is no silence nothing\nhint: `streamgauge incidents` lists"),
         (&["unsilence", &id], "is not silenced\nhint: "),
     ] {
         let (code, _, problem) = run(args).await;
         assert_eq!(code, Some(2), "{args:?}: {problem}");
         assert!(problem.contains(said), "{args:?}: {problem}");
     }
+    let (code, said, _) = run(&["silence", "rule=errors", "environment=prod", "--for", "4h"]).await;
+    assert_eq!(code, Some(0), "it may come: {said}");
+    parts(&said, &["No alert that fires now is covered.", "warning: no call of environment `prod` has come yet; known: default"]);
+    let (_, said, _) = run(&["silence", "rule=errors", "environment=default", "--for", "4h"]).await;
+    assert!(said.contains("1 alert that fires now is covered.") && !said.contains("warning"), "{said}");
 }
 
 /// With what the documents say that we need, and no more.

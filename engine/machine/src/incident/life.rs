@@ -110,7 +110,7 @@ impl Incidents {
     }
 
     fn covering(&self, alert: &Notification, now: Timestamp) -> Option<&Silence> {
-        self.silences.iter().find(|silence| holds(silence, now) && covers(silence, alert))
+        self.silences.iter().find(|silence| holds(silence, now) && silence.of.covers(alert))
     }
 
     /// When [`Happening::Passed`] would do something next.
@@ -561,15 +561,4 @@ fn note(incident: &mut Incident, entry: Entry) {
 
 fn holds(silence: &Silence, now: Timestamp) -> bool {
     silence.until.is_none_or(|until| now < until)
-}
-
-/// Whether a silence is about this alert.
-fn covers(silence: &Silence, alert: &Notification) -> bool {
-    let Silenced::Alerts(terms) = &silence.of else { return false };
-    terms.iter().all(|(key, value)| match key.as_str() {
-        "rule" => alert.rule == *value,
-        "environment" => alert.environment == *value,
-        "severity" => alert.severity.name() == value,
-        _ => alert.group.iter().any(|(known, label)| known == key && label == value),
-    })
 }

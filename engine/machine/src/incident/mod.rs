@@ -143,6 +143,19 @@ pub enum Silenced {
     Alerts(Vec<(String, String)>),
 }
 
+impl Silenced {
+    /// Whether this is about alerts that match, and this is one of them.
+    pub fn covers(&self, alert: &Notification) -> bool {
+        let Self::Alerts(terms) = self else { return false };
+        terms.iter().all(|(key, value)| match key.as_str() {
+            "rule" => alert.rule == *value,
+            "environment" => alert.environment == *value,
+            "severity" => alert.severity.name() == value,
+            _ => alert.group.iter().any(|(known, label)| known == key && label == value),
+        })
+    }
+}
+
 /// What was found out about an incident beside the stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
