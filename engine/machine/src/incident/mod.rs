@@ -344,14 +344,14 @@ impl Incident {
 
     /// When it began, by the calls' time.
     pub fn began(&self) -> Timestamp {
-        self.alerts.iter().map(kin::onset).chain(self.before).min().unwrap_or(self.opened)
+        self.alerts.iter().map(Notification::since).chain(self.before).min().unwrap_or(self.opened)
     }
 
     fn lead(&self) -> Option<&Notification> {
         let severity = self.severity();
         let firing = |alert: &&Notification| !alert.reason.ends();
         let of = |alerts: &mut dyn Iterator<Item = &'_ Notification>| -> Option<usize> {
-            let chosen = alerts.min_by_key(|alert| (alert.group.len(), kin::onset(alert), alert.alert_id.clone()))?;
+            let chosen = alerts.min_by_key(|alert| (alert.group.len(), alert.since(), alert.alert_id.clone()))?;
             self.alerts.iter().position(|alert| alert.alert_id == chosen.alert_id)
         };
         let found = of(&mut self.alerts.iter().filter(firing).filter(|alert| alert.severity == severity))
