@@ -113,17 +113,15 @@ impl Finder {
     /// What the alert is about, over time; of its watches the one that left its range.
     async fn curve(&self, plan: &Plan, lead: &Notification, until: Timestamp) -> Result<Option<Curve>, Fault> {
         let Some(rule) = plan.rules.iter().find(|rule| rule.name == lead.rule) else { return Ok(None) };
-        let left = |observed: &&machine::Observed| observed.observation.drifted.is_some() || observed.observation.drift.is_some();
-        let Some(observed) = lead.observed.iter().find(left).or(lead.observed.first()) else { return Ok(None) };
+        let Some(observed) = lead.foremost() else { return Ok(None) };
         let Some(watch) = rule.watches.iter().find(|watch| watch.name == observed.watch) else { return Ok(None) };
         let drawn = !matches!(watch.statistic, Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..));
         if !drawn || watch.offset != Span::ZERO || rule.group_by.len() < lead.group.len() {
             return Ok(None);
         }
         let labels: Labels = lead.group.iter().map(|(_, label)| label.clone()).collect();
-        let began = observed.observation.drift.map_or(lead.began, |drift| drift.since.min(lead.began));
         let of = Of { plan, watch, environment: &lead.environment, labels: &labels, expected: observed.observation.expected };
-        let curve = curve::read(&self.reader, &self.store, of, began - BEFORE, until).await?;
+        let curve = curve::read(&self.reader, &self.store, of, lead.since() - BEFORE, until).await?;
         let every = curve.points.len().div_ceil(POINTS_MAX).max(1);
         // The last one is now.
         let skip = (curve.points.len().max(1) - 1) % every;

@@ -468,7 +468,7 @@ impl Indexer {
         }
     }
 
-    /// The calls after the position, as many as come together, and whether there are more; `None` when there is none any more.
+    /// The calls after the position, as many as come together, and whether there may be more up to `until`; `None` when there is none any more.
     fn read(&mut self, until: u64, runtime: &Handle) -> Result<Option<(Vec<Envelope>, u64)>, Fault> {
         match &self.refill {
             Refill::Ring(ring) => {
@@ -479,11 +479,12 @@ impl Indexer {
                 Ok((!envelopes.is_empty()).then_some((envelopes, pending)))
             }
             Refill::Stream { client, stream, filter } => {
-                let mut reading = match self.reading.take() {
-                    Some(reading) => reading,
+                // What one that began earlier has last may have been the last of the stream then, and `until` was set since.
+                let (mut reading, knows_the_end) = match self.reading.take() {
+                    Some(reading) => (reading, false),
                     None => {
                         let starting = nats::Reader::start(client.clone(), stream, filter.clone(), self.position);
-                        runtime.block_on(starting)?
+                        (runtime.block_on(starting)?, true)
                     }
                 };
                 if reading.waiting() == 0 {
@@ -492,6 +493,7 @@ impl Indexer {
                 // Dropped with what it has read, where nothing comes for long; another one begins at the same position.
                 let batch = runtime.block_on(async { tokio::time::timeout(AGAIN, reading.next()).await });
                 match batch {
+                    Ok(Ok(Some(batch))) if batch.pending == 0 && !knows_the_end => Ok(Some((batch.envelopes, 1))),
                     Ok(Ok(Some(batch))) => {
                         self.reading = Some(reading);
                         Ok(Some((batch.envelopes, batch.pending)))

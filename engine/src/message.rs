@@ -72,13 +72,19 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
     // A ranking beside the one value says more of it, under its own name.
     let ranks = |observed: &Observed| observed.what.starts_with("top ");
     let values = notification.observed.iter().filter(|observed| !ranks(observed)).count();
+    // What is over is shown for long: its last window still held much of what was wrong.
+    let seen = match notification.reason {
+        Reason::Fired | Reason::Repeated => "Now",
+        Reason::Resolved | Reason::RuleChanged | Reason::Adopted => "When it ended",
+        Reason::WentQuiet => "When last seen",
+    };
     for observed in &notification.observed {
         let beside = values > 0 && ranks(observed);
         if beside && observed.observation.top.is_empty() {
             continue;
         }
-        let name = if notification.observed.len() == 1 || values == 1 && !beside { "Now".to_owned() } else { observed.watch.clone() };
-        fields.push((name, value(observed)));
+        let name = if notification.observed.len() == 1 || values == 1 && !beside { seen } else { &observed.watch };
+        fields.push((name.to_owned(), value(observed)));
         if let Some(range) = observed.observation.expected {
             fields.push(("Expected".to_owned(), format!("{} to {}", observed.unit.show(range.low), observed.unit.show(range.high))));
         }
@@ -92,9 +98,7 @@ pub fn compose(notification: &Notification, public_url: &str, possible_repeat: b
         }
         (Reason::Fired | Reason::Repeated, None) => fields.push(("Since".to_owned(), moment(notification.began, Some(notification.at)))),
         _ => {
-            let began =
-                notification.worst.as_ref().and_then(|seen| seen.drift).map_or(notification.began, |drift| drift.since.min(notification.began));
-            fields.push(("Began".to_owned(), moment(began, Some(notification.at))));
+            fields.push(("Began".to_owned(), moment(notification.since(), Some(notification.at))));
             if let (Some(worst), Some(observed)) = (notification.worst.as_ref().and_then(|seen| seen.value), notification.observed.first()) {
                 fields.push(("At worst".to_owned(), observed.unit.show(worst)));
             }
@@ -340,6 +344,12 @@ mod tests {
         mostly.observed[1].observation = Observation::default();
         assert!(!shown(&mostly).contains("violation"), "a ranking of nothing is not told");
         let adopted = shown(&notification("fallback rate", "calls", stage(), drift(None), "adopted"));
-        assert!(adopted.contains("○ ADOPTED: fallback-rate — extraction\n") && adopted.contains("Began        14:02 UTC\n"), "{adopted}");
+        assert!(adopted.contains("○ ADOPTED: fallback-rate — extraction\n") && adopted.contains("Began          14:02 UTC\n"), "{adopted}");
+        for (reason, label) in
+            [("resolved", "When it ended  8.2 % ("), ("adopted", "When it ended  8.2 % ("), ("went_quiet", "When last seen  8.2 % (")]
+        {
+            let ended = shown(&notification("fallback rate", "calls", stage(), drift(None), reason));
+            assert!(ended.contains(label) && !ended.contains("Now "), "what is over is not now: {ended}");
+        }
     }
 }

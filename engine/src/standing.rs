@@ -77,16 +77,24 @@ pub fn state(standing: &RuleStanding) -> &'static str {
     match standing {
         _ if standing.told > 0 => "alerting",
         RuleStanding { nodes: 0, .. } => "no calls yet",
+        // Calls came, and none of those that it watches: no schema, no tool, no judge.
+        RuleStanding { by_drift: true, gauged: 0, .. } => "nothing to watch yet",
         _ if standing.gauged > 0 && standing.learning == standing.gauged => "learning",
         _ if standing.firing > 0 => "off, not told",
         _ => "in range",
     }
 }
 
-/// `in range: 12 gauges, 3 learning, 0 outside, 0 told`
+/// `in range: 12 gauges, 3 learning, 0 outside, 0 told`, and what is no alert.
 pub fn counts(standing: &RuleStanding) -> String {
     let RuleStanding { gauged, learning, firing, told, .. } = standing;
-    format!("{}: {gauged} gauges, {learning} learning, {firing} outside, {told} told", state(standing))
+    let below = below(standing).map_or_else(String::new, |below| format!("; {below}"));
+    format!("{}: {gauged} gauges, {learning} learning, {firing} outside, {told} told{below}", state(standing))
+}
+
+/// `2 below what is usual`: of what a rule watches, that of which it does not tell.
+pub fn below(standing: &RuleStanding) -> Option<String> {
+    (standing.ignored > 0).then(|| format!("{} below what is usual", show::number(standing.ignored as f64)))
 }
 
 /// What its budget costs a rule in delay, over all calls and in the middle group.
@@ -98,7 +106,8 @@ pub fn cost(standing: &RuleStanding) -> String {
         (Some(whole), Some(group)) if standing.nodes > 2 => format!("{}; in the median group: {}", delay(whole), delay(group)),
         (Some(whole), _) => delay(whole),
         (None, Some(group)) => format!("in the median group: {}", delay(group)),
-        (None, None) if !standing.by_drift => "decided by its own check".to_owned(),
+        (None, None) if !standing.by_drift => "not decided by drift".to_owned(),
+        (None, None) if standing.gauged == 0 => "not known before it has something to watch".to_owned(),
         (None, None) => "not known while it learns".to_owned(),
     }
 }

@@ -7,9 +7,9 @@
 use crate::runs::step_name;
 use cause::{Across, Along, Cell, Period, Step};
 use index::{IndexError, Key, Query, Reader, Row, Text, Times, term};
-use machine::{Notification, OTHER};
+use machine::{Notification, OTHER, incident};
 use model::label::LABEL_MAX_BYTES;
-use model::plan::{Counts, Plan, SignalRef, Statistic, Watch};
+use model::plan::{Counts, Plan, SignalRef, Statistic, TICK, Watch};
 use model::{Measure, MeasureRef, Signal, Span, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +25,11 @@ const DISTINCT_SHARE_MAX: f64 = 0.3;
 /// Users that are named.
 const USERS_MAX: usize = 10;
 
+/// What is said where no cause is.
+pub const UNEXPLAINED: &str = "No cause stands out: the bad calls have nothing in common that other calls do not have as well.";
+/// The same of a group: its own labels are no cause within it, and may be one beside the calls of others.
+const ALIKE: &str = "All of this group is hit alike: within it, the bad calls have nothing in common that the other calls do not have as well.";
+
 /// Texts of calls whose values may be causes.
 const DIMENSIONS: [Text; 9] =
     [Text::Provider, Text::Model, Text::ServedProvider, Text::ServedModel, Text::Stage, Text::Service, Text::Prompt, Text::PromptVersion, Text::User];
@@ -39,6 +44,9 @@ pub struct About {
     pub bad: String,
     /// A bad call's own part of that.
     is_bad: String,
+    /// They are some of all calls of their environment.
+    grouped: bool,
+    /// When it began is known to about a tick, so this is one before.
     pub since: Timestamp,
     pub until: Timestamp,
 }
@@ -62,6 +70,8 @@ pub struct Why {
     pub top_users: Vec<(String, u64)>,
     /// In words, the most likely cause first; none where the evidence is weak.
     pub lines: Vec<String>,
+    /// What is said instead where there are none.
+    pub unexplained: Option<&'static str>,
     pub across: Option<Across>,
     pub along: Option<Along>,
 }
@@ -97,25 +107,34 @@ fn only(key: &model::Key, labels: &[String]) -> Option<String> {
     if labels.iter().all(known) { term(&key, labels) } else { None }
 }
 
+impl Why {
+    /// The cause of the incident that it is part of, where that says more: there, calls of other groups are looked at as well.
+    pub fn beyond<'i>(&self, part_of: &'i incident::Seen) -> Option<&'i [String]> {
+        let cause = &part_of.findings.as_ref()?.cause;
+        (self.lines.is_empty() && !cause.is_empty()).then_some(cause)
+    }
+}
+
 impl About {
     /// `None` where calls of the index cannot tell: the rule is gone, or what it watches is no property of single calls.
     pub fn of(told: &Notification, plan: &Plan, until: Timestamp) -> Option<Self> {
         let rule = plan.rules.iter().find(|rule| rule.name == told.rule)?;
-        let drifted = |observed: &&machine::Observed| observed.observation.drifted.is_some() || observed.observation.drift.is_some();
-        let observed = told.observed.iter().find(drifted).or(told.observed.first())?;
+        let observed = told.foremost()?;
         let watch = rule.watches.iter().find(|watch| watch.name == observed.watch)?;
         let is_bad = match &watch.statistic {
             Statistic::Rate(SignalRef::BuiltIn(signal)) | Statistic::Count(SignalRef::BuiltIn(signal)) => format!("signal:{}", signal.name()),
             Statistic::Rate(SignalRef::User(name, _)) | Statistic::Count(SignalRef::User(name, _)) => format!("signal:{name}"),
             Statistic::Quantile(MeasureRef::BuiltIn(measure), _) => {
-                let beyond = observed.observation.drift?.beyond?;
-                beyond_limit(*measure, beyond)?
+                // Of several watches the worst does not say which one's it was.
+                let drift = observed.observation.drift.or_else(|| told.drift().filter(|_| told.observed.len() == 1));
+                let by_hand = watch.expect.filter(|range| range.low <= 0.0 && range.high.is_finite()).map(|range| range.high);
+                beyond_limit(*measure, drift.and_then(|drift| drift.beyond).or(by_hand)?)
             }
             _ => return None,
         };
         let calls = of_group(told, plan, watch)?;
-        let since = observed.observation.drift.map_or(told.began, |drift| drift.since.min(told.began));
-        Some(Self { environment: told.environment.clone(), bad: format!("{calls} {is_bad}"), calls, is_bad, since, until })
+        let (bad, grouped) = (format!("{calls} {is_bad}"), !told.group.is_empty());
+        Some(Self { environment: told.environment.clone(), bad, calls, is_bad, grouped, since: told.since() - TICK, until })
     }
 
     fn times(&self) -> Times {
@@ -134,16 +153,16 @@ fn in_environment(environment: &str) -> Option<String> {
 }
 
 /// A value above what is usual, in the unit of the measure.
-fn beyond_limit(measure: Measure, beyond: f64) -> Option<String> {
+fn beyond_limit(measure: Measure, beyond: f64) -> String {
     let whole = beyond.max(0.0).floor();
-    Some(match measure {
+    match measure {
         Measure::LatencyMs => format!("latency_ms>{whole}"),
         Measure::TtftMs => format!("ttft_ms>{whole}"),
         Measure::InputTokens => format!("input_tokens>{whole}"),
         Measure::OutputTokens => format!("output_tokens>{whole}"),
         Measure::Attempts => format!("attempts>{whole}"),
         Measure::CostUsd => format!("cost_usd>{beyond:.9}"),
-    })
+    }
 }
 
 /// What the calls that `about` is about tell. Some tenths of a second.
@@ -178,6 +197,8 @@ pub fn why(reader: &Reader, about: &About) -> Result<Why, IndexError> {
     let step = along.as_ref().and_then(|along| along.cause.as_ref()).map(|cause| cause.line());
     let mut lines: Vec<String> = across.as_ref().and_then(|across| across.cause.as_ref()).map(cause::Cause::lines).unwrap_or_default();
     lines.extend(step);
+    let alike = about.grouped && across.as_ref().is_some_and(|across| across.silence == Some(cause::Silence::Fleet));
+    let unexplained = lines.is_empty().then_some(if alike { ALIKE } else { UNEXPLAINED });
     Ok(Why {
         calls_query: about.calls.clone(),
         bad_query: about.bad.clone(),
@@ -190,6 +211,7 @@ pub fn why(reader: &Reader, about: &About) -> Result<Why, IndexError> {
         cost_usd: hit.total.cost_nanos as f64 / 1e9,
         top_users,
         lines,
+        unexplained,
         across,
         along,
     })
@@ -299,6 +321,51 @@ fn wrong(row: &Row) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::FalseAlarms;
+    use model::plan::{Range, Rule, RuleSpec, WatchSpec, Windows};
+    use serde_json::json;
+
+    /// An alert of one watch, out of its range since before its condition held; when it has ended, only its worst still says so.
+    fn told(ended: bool, beyond: Option<f64>) -> Notification {
+        let drift = json!({ "since": "2026-11-22T11:30:50Z", "since_between": ["2026-11-22T11:30:50Z", "2026-11-22T11:30:50Z"], "size": 0.1, "usual": 0.003,
+            "beyond": beyond, "calls": 500, "holds": 50, "log_evidence": 14.1, "log_needed": 11.4 });
+        let seen = |drift: serde_json::Value| {
+            json!({ "value": 0.1, "holds": 50, "calls": 500, "low": 0.06, "high": 0.12, "expected": null, "learning": false,
+            "drifted": if drift.is_null() { json!(null) } else { json!("up") }, "drift": drift, "top": [] })
+        };
+        let now = if ended { seen(json!(null)) } else { seen(drift.clone()) };
+        let body = json!({ "id": "1", "reason": if ended { "resolved" } else { "fired" }, "at": "2026-11-22T12:00:00Z", "alert_id": "1", "rule": "watched",
+            "severity": "warning", "environment": "production", "group": [["stage", "extraction"]], "summary": "",
+            "observed": [{ "watch": "value", "what": "", "unit": "share", "window": "5m", "of_what": "calls", "observation": now }],
+            "began": "2026-11-22T11:32:50Z", "fired": "2026-11-22T11:32:50Z", "worst": seen(drift), "examples": [], "labels": [], "actions": [],
+            "owner": null, "hit": [], "channel": null, "runbook": null });
+        serde_json::from_value(body).expect("it is a notification")
+    }
+
+    fn about(told: &Notification, statistic: Statistic, expect: Option<Range>) -> Option<About> {
+        let rule = Rule { group_by: vec![model::Key::Stage], ..Rule::new("watched") };
+        let watches = vec![WatchSpec { expect, ..WatchSpec::new("value", statistic, Span::from_secs(300)) }];
+        let spec = RuleSpec { rule, watches, applies: Default::default(), script: None };
+        About::of(told, &Plan::new(Windows::default(), FalseAlarms::default(), vec![spec]), told.at)
+    }
+
+    #[test]
+    fn what_has_ended_is_looked_at_from_where_it_began_and_beyond_what_was_usual_like_what_fires() {
+        let rate = || Statistic::Rate(SignalRef::BuiltIn(Signal::Error));
+        let slow = || Statistic::Quantile(MeasureRef::BuiltIn(Measure::LatencyMs), 0.95);
+        for (statistic, beyond, bad) in [(rate(), None, "signal:error"), (slow(), Some(4000.5), "latency_ms>4000")] {
+            let [firing, over] = [false, true].map(|ended| about(&told(ended, beyond), statistic.clone(), None).expect("single calls tell"));
+            assert_eq!((firing.since.to_string(), firing.bad.as_str()), ("2026-11-22T11:30:40Z".to_owned(), over.bad.as_str()));
+            assert_eq!((over.since, over.is_bad.as_str()), (firing.since, bad));
+        }
+        let by_hand = Some(Range { low: 0.0, high: 3000.0 });
+        let over = about(&told(true, None), slow(), by_hand).expect("its range says which calls are too slow");
+        assert_eq!(over.is_bad, "latency_ms>3000");
+        assert_eq!(about(&told(true, None), slow(), None), None, "nobody knows what too slow is");
+        let mut two = told(true, Some(4000.5));
+        two.observed.push(two.observed[0].clone());
+        assert_eq!(about(&two, slow(), None), None, "whose worst it was is not known");
+    }
 
     #[test]
     fn a_label_that_was_cut_or_stands_for_others_leads_nowhere() {

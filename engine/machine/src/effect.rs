@@ -3,7 +3,7 @@
 use crate::block::SliceBlock;
 use model::plan::{Action, Severity};
 use model::verdict::JudgeRequest;
-use model::window::{GroupView, Observation};
+use model::window::{Drift, GroupView, Observation};
 use model::{Span, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,22 @@ pub struct Notification {
 }
 
 impl Notification {
+    /// Which of its watches it is about: the one that has left its range, else the first.
+    pub fn foremost(&self) -> Option<&Observed> {
+        self.observed.iter().find(|observed| observed.observation.drifted.is_some()).or(self.observed.first())
+    }
+
+    /// More about its drift. When it is over, its worst still says.
+    pub fn drift(&self) -> Option<Drift> {
+        let now = self.observed.iter().find_map(|observed| observed.observation.drift);
+        now.or_else(|| self.worst.as_ref()?.drift)
+    }
+
+    /// When it most likely began, by the calls' time: its drift, or its condition where nothing says more.
+    pub fn since(&self) -> Timestamp {
+        self.drift().map_or(self.began, |drift| drift.since.min(self.began))
+    }
+
     /// What is told when the alert, of which this was told last, ends at `at` for `reason`. The id is the one that any other way to that end gives it.
     pub fn ended(&self, reason: Reason, at: Timestamp) -> Self {
         Self { id: format!("{}-{}", self.alert_id, reason.name()), reason, at, ..self.clone() }

@@ -5,7 +5,7 @@ use crate::drift::detector::DAY;
 use crate::environment::Environment;
 use crate::machine::Machine;
 use crate::observe::{observations, usual};
-use crate::tree::{hurts, kind, number, start};
+use crate::tree::{kind, number, start};
 use crate::window::watches_environment;
 use model::plan::{Decides, Plan, Range, Rule, TICK, Watch};
 use model::window::{Direction, Observation};
@@ -21,6 +21,8 @@ pub struct Explanation {
     pub group: Vec<(String, String)>,
     /// The environment's clock.
     pub at: Timestamp,
+    /// It is decided by its gauges; otherwise by its `check`.
+    pub by_drift: bool,
     /// People are told of it.
     pub told: bool,
     pub watches: Vec<WatchExplanation>,
@@ -48,6 +50,8 @@ pub struct WatchExplanation {
 pub struct GaugeExplanation {
     pub learning: bool,
     pub firing: bool,
+    /// It fires in a direction that its rule does not tell of: below what is usual.
+    pub ignored: bool,
     /// ln of the evidence, and of what is needed to fire.
     pub log_evidence: f64,
     pub log_needed: f64,
@@ -101,6 +105,8 @@ pub struct Budget {
 pub struct Below {
     pub group: Vec<(String, String)>,
     pub firing: bool,
+    /// It is out of its range only in a direction that its rule does not tell of.
+    pub ignored: bool,
     pub learning: bool,
     pub log_evidence: f64,
 }
@@ -110,13 +116,15 @@ pub struct Below {
 pub struct RuleStanding {
     pub rule: String,
     pub environment: String,
-    /// It is decided by its gauges; otherwise by its `check`.
+    /// It is decided by its gauges; otherwise by its `check`, its objective or its values.
     pub by_drift: bool,
     pub nodes: usize,
     /// Nodes with a gauge: those that had a call of what is watched.
     pub gauged: usize,
     pub learning: usize,
     pub firing: usize,
+    /// Nodes that are out of their range only in a direction that it does not tell of.
+    pub ignored: usize,
     pub told: usize,
     pub budget: Budget,
     /// Of the whole environment, and the median of its groups.
@@ -199,6 +207,7 @@ impl Environment {
                     GaugeExplanation {
                         learning: standing.learning,
                         firing: standing.firing.is_some(),
+                        ignored: standing.firing.is_some_and(|firing| rule.ignores(watch, firing.direction)),
                         log_evidence: standing.firing.map_or(libm::log(standing.evidence.max(1.0)), |firing| firing.log_evidence),
                         log_needed: standing.firing.map_or(libm::log(needed), |firing| firing.log_needed),
                         leaning: standing.best.map(|best| Leaning {
@@ -222,6 +231,7 @@ impl Environment {
             .map(|(child, node)| Below {
                 group: named(rule, child),
                 firing: node.fires(rule),
+                ignored: node.ignored(rule),
                 learning: node.gauges.iter().flatten().any(|gauge| gauge.standing(at).learning),
                 log_evidence: suspicion(rule, node),
             })
@@ -233,6 +243,7 @@ impl Environment {
             environment: self.name.clone(),
             group: named(rule, labels),
             at: self.clock,
+            by_drift: matches!(rule.decides, Decides::Drift),
             told: tree.told.contains(labels),
             watches,
             budget: self.budget(plan, index),
@@ -271,11 +282,12 @@ impl Environment {
         RuleStanding {
             rule: rule.name.clone(),
             environment: self.name.clone(),
-            by_drift: matches!(rule.decides, Decides::Drift),
+            by_drift: matches!(rule.decides, Decides::Drift) && first.is_some(),
             nodes: tree.nodes.len(),
             gauged: tree.nodes.values().filter(|node| node.gauges.iter().any(Option::is_some)).count(),
             learning,
             firing: tree.nodes.values().filter(|node| node.fires(rule)).count(),
+            ignored: tree.nodes.values().filter(|node| node.ignored(rule)).count(),
             told: tree.told.len(),
             budget: self.budget(plan, index),
             delay: delays(&Labels::new()),
@@ -297,7 +309,7 @@ fn delay(gauge: &crate::drift::gauge::Gauge, at: u32, needed: f64) -> Option<Del
 fn suspicion(rule: &Rule, node: &crate::tree::Node) -> f64 {
     let leanings = node.gauges.iter().zip(&rule.watches).filter_map(|(gauge, watch)| {
         let (direction, evidence) = gauge.as_ref()?.leaning()?;
-        hurts(watch, direction).then_some(evidence)
+        watch.hurts(direction).then_some(evidence)
     });
     leanings.fold(0.0, f64::max)
 }

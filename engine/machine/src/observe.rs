@@ -7,7 +7,7 @@ use crate::drift::gauge::Gauge;
 use crate::drift::{expit, logit};
 use crate::machine::OTHER;
 use crate::opinion::estimate;
-use crate::tree::{hurts, kind, start};
+use crate::tree::{kind, start};
 use crate::window::Sum;
 use model::plan::{Decides, Objective, Range, Rule, Statistic, TICK, Watch};
 use model::window::{Direction, Drift, Observation, Ranked, wilson};
@@ -214,7 +214,7 @@ pub(crate) fn burning(rule: &Rule, objective: &Objective, burning: Option<Burnin
 
 /// Says of a node that is told, or a group whose value is outside its range, what is wrong with it.
 fn sentence(watches: &[Watch], observations: &[Observation]) -> Option<String> {
-    let (watch, seen) = watches.iter().zip(observations).find(|(watch, seen)| seen.drifted.is_some_and(|direction| hurts(watch, direction)))?;
+    let (watch, seen) = watches.iter().zip(observations).find(|(watch, seen)| seen.drifted.is_some_and(|direction| watch.hurts(direction)))?;
     let what = watch.statistic.describe();
     let side = if seen.drifted == Some(Direction::Down) { "below" } else { "above" };
     let range = seen.expected.map(|range| {

@@ -543,13 +543,22 @@ impl Node {
         self.strongest(rule).is_some()
     }
 
+    /// Whether its gauges fire in no other direction than those that its rule does not tell of.
+    pub fn ignored(&self, rule: &Rule) -> bool {
+        let ignored = self.gauges.iter().zip(&rule.watches).any(|(gauge, watch)| {
+            let firing = gauge.as_ref().and_then(|gauge| gauge.detector().firing());
+            firing.is_some_and(|firing| rule.ignores(watch, firing.direction))
+        });
+        ignored && !self.fires(rule)
+    }
+
     /// Of its gauges that fire so: the watch, its direction, and its log evidence.
     fn strongest(&self, rule: &Rule) -> Option<(usize, Direction, f64)> {
         let firing = self.gauges.iter().enumerate().filter_map(|(watch, gauge)| {
             let gauge = gauge.as_ref()?;
             let direction = gauge.detector().firing()?.direction;
             let (_, evidence) = gauge.leaning()?;
-            hurts(&rule.watches[watch], direction).then_some((watch, direction, evidence))
+            rule.watches[watch].hurts(direction).then_some((watch, direction, evidence))
         });
         firing.reduce(|a, b| if b.2 > a.2 { b } else { a })
     }
@@ -627,11 +636,6 @@ pub(crate) fn kind(rule: &Rule, watch: &Watch) -> Option<Kind> {
         (Statistic::Sum(_) | Statistic::Ratio { .. } | Statistic::Distinct(_) | Statistic::Top(..), _) => None,
         (Statistic::Quantile(..) | Statistic::Mean(_) | Statistic::Volume | Statistic::Count(_), Some(_)) => None,
     }
-}
-
-/// Whether people are told when a watch leaves its range in this direction. Fewer failures and faster answers are no alert.
-pub(crate) fn hurts(watch: &Watch, direction: Direction) -> bool {
-    direction == Direction::Up || watch.expect.is_some() || watch.statistic == Statistic::Volume
 }
 
 /// How much of the budget a rule's gauges get, relative to others.

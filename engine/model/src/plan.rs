@@ -13,6 +13,7 @@ use crate::show::Unit;
 use crate::signal::Signal;
 use crate::time::Span;
 use crate::verdict::{Judge, VerdictSignal};
+use crate::window::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -151,6 +152,11 @@ impl Rule {
             runbook: None,
             summary: String::new(),
         }
+    }
+
+    /// Whether it never tells that a watch of it has left its range in this direction. What its own `check` makes of that is not known.
+    pub fn ignores(&self, watch: &Watch, direction: Direction) -> bool {
+        self.decides == Decides::Drift && !watch.hurts(direction)
     }
 }
 
@@ -300,6 +306,11 @@ impl Watch {
     /// A ranking without a range decides nothing: it says of what the other watches find who or what it mostly is.
     pub fn tells_only(&self) -> bool {
         self.expect.is_none() && matches!(self.statistic, Statistic::Top(..))
+    }
+
+    /// Whether people are told when it leaves its range in this direction. Fewer failures and faster answers are no alert.
+    pub fn hurts(&self, direction: Direction) -> bool {
+        direction == Direction::Up || self.expect.is_some() || self.statistic == Statistic::Volume
     }
 
     /// What is measured, as a text: where it differs, what was learned before says nothing about it. Its window, name and limits do not count.

@@ -55,10 +55,15 @@ pub(super) async fn explain(args: Explain, config: &Config) -> Result<Outcome, F
 fn text(explained: &Explained) -> String {
     let explanation = &explained.explanation;
     let gauges = || explanation.watches.iter().filter_map(|watch| watch.gauge.as_ref());
+    let outside = gauges().any(|gauge| gauge.firing && !gauge.ignored);
     let state = if explanation.told {
         "ALERTING"
-    } else if gauges().any(|gauge| gauge.firing) {
+    } else if outside && explanation.by_drift {
         "outside its range; told for another group"
+    } else if outside {
+        "outside what is usual; its own check says whether that is told"
+    } else if gauges().any(|gauge| gauge.ignored) {
+        "below what is usual; this rule does not tell of that"
     } else if gauges().any(|gauge| gauge.learning) {
         "learning"
     } else {
@@ -81,6 +86,7 @@ fn text(explained: &Explained) -> String {
         for below in shown {
             let state = match below {
                 Below { firing: true, .. } => "outside its range",
+                Below { ignored: true, .. } => "below what is usual",
                 Below { learning: true, .. } => "learning",
                 Below { log_evidence, .. } if *log_evidence >= 3.0 => "suspicious",
                 _ => "in range",
@@ -206,6 +212,7 @@ mod tests {
         let gauge = |firing, log_evidence| GaugeExplanation {
             learning: false,
             firing,
+            ignored: false,
             log_evidence,
             log_needed: 12.8,
             leaning: None,

@@ -24,11 +24,13 @@ pub(super) async fn why(args: Why, config: &Config) -> Result<Outcome, Fault> {
         return Ok(Outcome::Well);
     }
     let count = |name: &str| why[name].as_f64().map_or("too many to count".to_owned(), show::number);
-    let lines: Vec<&str> = why["lines"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if lines.is_empty() {
-        say("No cause stands out: the bad calls have nothing in common that other calls do not have as well.");
+    let texts = |of: &Value| of.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    texts(&why["lines"]).iter().for_each(say);
+    why["unexplained"].as_str().iter().for_each(say);
+    if let Some(incident) = why["beyond"]["incident"].as_str() {
+        say(format!("Looked at more widely, its incident {incident} says:"));
+        texts(&why["beyond"]["cause"]).iter().for_each(say);
     }
-    lines.iter().for_each(say);
     let runs = agreeing(why["runs"].as_u64().unwrap_or(2), "run", "runs");
     let users = agreeing(why["users"].as_u64().unwrap_or(2), "user", "users");
     say(format!("Bad calls  {} of {}, in {} {runs} of {} {users}", count("bad"), count("calls"), count("runs"), count("users")));

@@ -207,10 +207,12 @@ pub fn why(seen: &Seen, found: Option<&Why>, public_url: &str) -> String {
         lines.push(format!("Single calls do not tell: a judge's rate, a volume, a whole run or a script's measure is no property of a call. {page}"));
         return lines.join("\n");
     };
-    if found.lines.is_empty() {
-        lines.push("No cause stands out: what is bad is spread over all that was looked at.".to_owned());
-    }
+    lines.extend(found.unexplained.map(escape));
     lines.extend(found.lines.iter().map(|line| format!("• {}", escape(line))));
+    if let Some(cause) = found.beyond(seen) {
+        lines.push("Looked at more widely, it is:".to_owned());
+        lines.extend(cause.iter().map(|line| format!("• {}", escape(line))));
+    }
     let (bad, calls) = (show::number(found.bad as f64), count(found.calls, "call"));
     let mut hit = vec![match seen.firing {
         true => format!("{bad} of {calls} {} bad since {}", agreeing(found.bad, "is", "are"), when(found.since)),
@@ -348,6 +350,25 @@ mod tests {
         Silence { id: "s1ab".to_owned(), of: Silenced::Alerts(terms), by: "@ben".to_owned(), at: at("2026-11-22T10:00:00Z"), until }
     }
 
+    fn calls_without_a_cause() -> Why {
+        Why {
+            calls_query: String::new(),
+            bad_query: "error".to_owned(),
+            since: at("2026-11-22T10:00:00Z"),
+            until: at("2026-11-22T11:00:00Z"),
+            calls: 9,
+            bad: 2,
+            runs: None,
+            users: None,
+            cost_usd: 0.0,
+            top_users: Vec::new(),
+            lines: Vec::new(),
+            unexplained: Some(crate::why::UNEXPLAINED),
+            across: None,
+            along: None,
+        }
+    }
+
     #[test]
     fn a_list_has_room_for_all_its_parts_however_much_is_wrong() {
         let silence = silence_of(&[("rule", "errors"), ("stage", "extraction")]);
@@ -372,21 +393,7 @@ mod tests {
         let line = |rules, alerts| incident(&seen(1, rules, alerts), "https://gauge.example");
         assert!(line(2, 2).contains("*rule-a* and 1 more rule (warning)") && line(2, 2).contains(" · 1 of 2 alerts fires · "), "{}", line(2, 2));
         assert!(line(3, 2).contains(" and 2 more rules (warning)"), "{}", line(3, 2));
-        let found = |bad, calls, each| Why {
-            calls_query: String::new(),
-            bad_query: "error".to_owned(),
-            since: at("2026-11-22T10:00:00Z"),
-            until: at("2026-11-22T11:00:00Z"),
-            calls,
-            bad,
-            runs: Some(each),
-            users: Some(each),
-            cost_usd: 0.0,
-            top_users: Vec::new(),
-            lines: Vec::new(),
-            across: None,
-            along: None,
-        };
+        let found = |bad, calls, each| Why { calls, bad, runs: Some(each), users: Some(each), ..calls_without_a_cause() };
         let told = |seen: &Seen, found: &Why| why(seen, Some(found), "https://gauge.example").lines().nth(2).unwrap_or_default().to_owned();
         let began = "<!date^1795341600^{date_short_pretty} at {time}|2026-11-22 10:00 UTC>";
         assert_eq!(told(&seen(1, 1, 1), &found(1, 9, 1)), format!("1 of 9 calls is bad since {began} · 1 run · 1 user"));
@@ -394,6 +401,20 @@ mod tests {
         over.firing = false;
         let ended = "<!date^1795345200^{date_short_pretty} at {time}|2026-11-22 11:00 UTC>";
         assert_eq!(told(&over, &found(2, 9, 2)), format!("2 of 9 calls were bad from {began} to {ended} · 2 runs · 2 users"));
+    }
+
+    #[test]
+    fn where_the_calls_of_the_alert_say_nothing_the_cause_of_its_incident_stands_there() {
+        let mut of = seen(1, 1, 1);
+        let found: Why = Why { unexplained: Some("All of this group is hit alike."), ..calls_without_a_cause() };
+        assert!(!why(&of, Some(&found), "").contains("Looked at more widely"), "nothing was found there either");
+        let cause = vec!["Most likely cause: model a<b".to_owned()];
+        of.findings = Some(machine::incident::Findings { cause, ..Default::default() });
+        let said = why(&of, Some(&found), "");
+        assert!(said.contains("\nAll of this group is hit alike.\nLooked at more widely, it is:\n• Most likely cause: model a&lt;b\n"), "{said}");
+        let clear = Why { lines: vec!["Most likely cause: provider google".to_owned()], unexplained: None, ..found };
+        let said = why(&of, Some(&clear), "");
+        assert!(said.contains("\n• Most likely cause: provider google\n") && !said.contains("more widely"), "{said}");
     }
 
     #[test]

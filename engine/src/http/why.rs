@@ -1,6 +1,6 @@
 //! `GET /api/v1/alerts/{id}/why`: what the calls of an alert tell of it: its most likely cause, whom it hits, and what it cost.
 
-use super::{App, Named, Problem, alerts};
+use super::{App, Named, Problem, alerts, incidents};
 use crate::why::{About, Why};
 use axum::Json;
 use axum::extract::State;
@@ -10,7 +10,13 @@ use serde_json::{Value, json};
 
 pub(super) async fn why(State(app): State<App>, Named(id): Named) -> Result<Json<Value>, Problem> {
     match read(&app, &id).await? {
-        Some(why) => Ok(Json(json!(why))),
+        Some(why) => {
+            let part_of = incidents::find(&app, &id).await?.map(|found| found.seen);
+            let beyond = part_of.as_ref().and_then(|seen| Some(json!({ "incident": seen.id, "cause": why.beyond(seen)? })));
+            let mut answer = json!(why);
+            answer["beyond"] = json!(beyond);
+            Ok(Json(answer))
+        }
         None => Err(Problem::new(
             StatusCode::NOT_FOUND,
             format!("single calls do not tell why alert {id} fires"),

@@ -469,7 +469,7 @@ async fn pages_run_our_script_alone_and_show_what_senders_write_as_text() {
     let mut publishing = Publishing::new(&nats).await;
     let engine = Setup::new(&nats).set("rules.library", "[]").rule("errors.rhai", ERRORS).start().await;
     let empty = answer_of(&engine, "/", "text/html").await;
-    assert!(empty.body.contains("No calls yet") && empty.body.contains("Nothing is out of its expected range"), "{}", empty.body);
+    assert!(empty.body.contains("No calls yet") && empty.body.contains("Nothing is worse than expected"), "{}", empty.body);
 
     let hostile = json!({ "environment": "<img src=x>", "stage": "<script>alert(1)</script>", "model": "'\" onload=alert(2) x='" });
     // Over the end of a minute: a chart has a point a minute, and a line needs two.

@@ -212,7 +212,7 @@ async fn an_incident_is_acknowledged_silenced_and_spoken_of_again_and_a_kill_tak
     let shown = page(&engine, OPERATOR, &format!("/incidents/{id}")).await;
     parts(&shown, &["<h1>✔ errors: default <small>", "<small>resolved"]);
     assert!(!shown.contains("<form method=post action='/incidents"), "{shown}");
-    parts(&page(&engine, OPERATOR, "/").await, &["Nothing is out of its expected range", &format!("<a href='/incidents/{id}'>errors</a>")]);
+    parts(&page(&engine, OPERATOR, "/").await, &["Nothing is worse than expected", &format!("<a href='/incidents/{id}'>errors</a>")]);
     let listed = api(&engine, READER, "GET", "/api/v1/incidents", "").await.1;
     assert_eq!((&listed["open"], &listed["incidents"][0]["id"], &listed["incidents"][0]["firing"]), (&0.into(), &id.into(), &false.into()));
 }

@@ -166,6 +166,43 @@ async fn an_incident_is_explained_and_adopted_once_though_the_engine_is_killed_r
     assert!(nobody.status.code() == Some(2) && text.contains("no engine answers at 127.0.0.1:1"), "{text}");
 }
 
+/// A fall is what a rule of learned failures does not tell of, and everything says so of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_better_than_usual_is_no_alert_and_is_called_so_everywhere() {
+    let nats = Nats::start().await;
+    let schemas = r#"rule(#{ name: "schemas", watch: rate("schema_invalid", "1m"), group_by: ["stage"] });"#;
+    let setup = Setup::new(&nats).set("rules.library", "[]").rule("learned.rhai", LEARNED).rule("schemas.rhai", schemas);
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    let mut better = calls();
+    better.retain(|call| call["stage"] == "synthesis");
+    let begin = better[0]["time"].as_i64().expect("a time");
+    for (number, call) in better.iter_mut().enumerate() {
+        // Three of ten fail at first, and then none.
+        let second = (call["time"].as_i64().expect("a time") - begin) / 1000;
+        call["status_code"] = json!(if second < HEALTHY_MINUTES / 2 * 60 && number * 7 % 10 < 3 { 500 } else { 200 });
+        publishing.send(call.to_string()).await;
+    }
+    publishing.flush().await;
+    engine.until("every call", PATIENCE, |status| status["counted"] == better.len()).await;
+    let explained = engine.json("/api/v1/explain?rule=failures&group=stage=synthesis").await;
+    let gauge = &explained["watches"][0]["gauge"];
+    assert_eq!((&explained["told"], &gauge["firing"], &gauge["ignored"]), (&false.into(), &true.into(), &true.into()), "{explained:#}");
+    let text = said(&setup.run(&["explain", "failures", "stage=synthesis"]).await);
+    assert!(text.contains("failures · production · synthesis: below what is usual; this rule does not tell of that"), "{text}");
+    let text = said(&setup.run(&["status"]).await);
+    assert!(text.contains("0 outside, 0 told; ") && text.contains(" below what is usual\n"), "{text}");
+    // None of these calls has a schema.
+    assert!(text.contains("schemas   nothing to watch yet: 0 gauges") && text.contains("not known before it has something to watch"), "{text}");
+    let (_, page) = engine.get("/").await;
+    let overview = ["✓ Nothing is worse than expected.", "<span class='state dim'>▽ below, no alert</span>"];
+    assert!(overview.iter().all(|part| page.contains(part)) && !page.contains("▼ below"), "{page}");
+    let (_, page) = engine.get("/rules").await;
+    for part in ["✓ in range</span> <span class=dim>▽ ", "<span class='state dim'>· nothing to watch yet</span>"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_answered_with_what_is() {
     let nats = Nats::start().await;

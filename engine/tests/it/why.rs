@@ -1,6 +1,6 @@
 //! What calls tell beyond their sums: why an alert fires, whom it hits, and what everything costs.
 
-use crate::engine::{Engine, Setup, get};
+use crate::engine::{Engine, Setup, get, until};
 use crate::nats::Nats;
 use crate::publishing::Publishing;
 use fixtures::{Effect, Incident, Scope, Traffic};
@@ -90,6 +90,37 @@ async fn an_alert_says_what_its_bad_calls_have_in_common_whom_it_hits_and_what_t
     assert!(shown.starts_with("model") && shown.contains("total") && shown.contains("beside as long before"), "{shown}");
     let page = engine.get("/costs").await;
     assert!(page.0 == 200 && page.1.contains("Running hot") && page.1.contains(rows[0]["labels"][0].as_str().expect("a label")), "{page:?}");
+    assert!(engine.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hits_all_of_a_group_alike_is_called_so_everywhere() {
+    let nats = Nats::start().await;
+    let errors = r#"rule(#{ name: "errors", watch: rate("error", "2m").expect(0.0, 0.05).at_least(50), group_by: ["model"] });"#;
+    let setup = Setup::new(&nats).set("rules.library", "[]").rule("errors.rhai", errors);
+    let engine = setup.start().await;
+    let mut publishing = Publishing::new(&nats).await;
+    let start = 1_767_225_600_000_i64;
+    for (second, model) in (0..1800).flat_map(|second| ["a", "b", "c"].map(|model| (second, model))) {
+        let broken = model == "a" && second >= 1200 && second % 2 == 0;
+        let log = json!({ "id": format!("{model}-{second}"), "time": start + second * 1000, "environment": "production", "model": model,
+            "status_code": if broken || second % 200 == 7 { 500 } else { 200 } });
+        publishing.send(log.to_string()).await;
+    }
+    publishing.flush().await;
+    whole(&engine, 5400).await;
+    let alerts = engine.json("/api/v1/alerts").await;
+    let id = alerts["alerts"][0]["id"].as_str().unwrap_or_else(|| panic!("an alert: {alerts:#}")).to_owned();
+    let asked = async || engine.json(&format!("/api/v1/alerts/{id}/why")).await;
+    let why = until("every bad call", PATIENCE, asked, |why| why["bad"].as_u64() >= Some(300)).await;
+    assert_eq!((&why["lines"], &why["across"]["silence"]), (&json!([]), &json!("fleet")), "{why:#}");
+    let alike = "All of this group is hit alike: ";
+    assert!(why["unexplained"].as_str().is_some_and(|said| said.starts_with(alike)), "{why:#}");
+    let shown = setup.run(&["why", &id]).await;
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.starts_with(alike), "{shown}");
+    let (_, page) = engine.get(&format!("/alerts/{id}")).await;
+    assert!(page.contains(&format!("<h2 id=why-title>Why</h2><p>{alike}")), "{page}");
     assert!(engine.terminate().await.success());
 }
 

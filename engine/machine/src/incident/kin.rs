@@ -9,14 +9,6 @@ use super::Incident;
 use crate::effect::Notification;
 use model::{Span, Timestamp};
 
-/// When an alert most likely began, by the calls' time.
-pub(super) fn onset(alert: &Notification) -> Timestamp {
-    let drift = alert.observed.iter().find_map(|observed| observed.observation.drift);
-    // When it is over, its worst still says.
-    let drift = drift.or(alert.worst.as_ref().and_then(|worst| worst.drift));
-    drift.map_or(alert.began, |drift| drift.since.min(alert.began))
-}
-
 /// What all alerts of an incident have in common; of one, its whole group.
 fn common(incident: &Incident) -> Vec<(String, String)> {
     let Some((first, rest)) = incident.alerts.split_first() else { return Vec::new() };
@@ -49,7 +41,7 @@ fn shares(a: &[(String, String)], b: &[(String, String)]) -> bool {
 
 /// Whether an alert of another rule is part of `incident`.
 pub(super) fn belongs(alert: &Notification, incident: &Incident, together: Span) -> bool {
-    near(onset(alert), incident.began(), together) && shares(&alert.group, &marks(incident))
+    near(alert.since(), incident.began(), together) && shares(&alert.group, &marks(incident))
         || near(alert.fired, fired(incident), together) && shares(&alert.group, cause(incident))
 }
 

@@ -358,7 +358,7 @@ impl Incident {
     /// When it began, by the calls' time: when the first of its alerts did, of many the first but for a tenth. Each beginning is an estimate, and the
     /// earliest of hundreds is the one that is furthest off.
     pub fn began(&self) -> Timestamp {
-        let mut onsets: Vec<Timestamp> = self.alerts.iter().map(kin::onset).collect();
+        let mut onsets: Vec<Timestamp> = self.alerts.iter().map(Notification::since).collect();
         onsets.sort_unstable();
         let first = onsets.get(onsets.len() / 10).copied();
         first.into_iter().chain(self.before).min().unwrap_or(self.opened)
@@ -368,7 +368,7 @@ impl Incident {
         let severity = self.severity();
         let firing = |alert: &&Notification| !alert.reason.ends();
         let of = |alerts: &mut dyn Iterator<Item = &'_ Notification>| -> Option<usize> {
-            let chosen = alerts.min_by_key(|alert| (alert.group.len(), kin::onset(alert), alert.alert_id.clone()))?;
+            let chosen = alerts.min_by_key(|alert| (alert.group.len(), alert.since(), alert.alert_id.clone()))?;
             self.alerts.iter().position(|alert| alert.alert_id == chosen.alert_id)
         };
         let found = of(&mut self.alerts.iter().filter(firing).filter(|alert| alert.severity == severity))

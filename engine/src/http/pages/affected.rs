@@ -4,13 +4,14 @@
 //! a rule whose own function chooses its calls, labels that were cut) it stays silent, because a number about other calls would mislead.
 
 use super::super::{App, Problem};
-use super::html::{TABLE_END, command, escaped, table};
+use super::html::{TABLE_END, command, escaped, link_as, table};
 use super::links::{Search, linked};
 use super::rows;
 use crate::outbox::now;
 use crate::why::of_group;
 use index::{Key, QUERY_MAX_BYTES, Row, Sum, Text, Times, term};
 use machine::Notification;
+use machine::incident::Seen;
 use model::label::LABEL_MAX_BYTES;
 use model::plan::{Plan, Rule, SignalRef, Statistic, TICK};
 use model::{Labels, Measure, MeasureRef, Span, Timestamp, show};
@@ -42,6 +43,7 @@ pub(super) async fn section(
     plan: &Plan,
     rule: Option<&Rule>,
     (began, ended): (Timestamp, Option<Timestamp>),
+    part_of: Option<&Seen>,
 ) -> Result<(), Problem> {
     let began = began - TICK;
     let bad = rule.and_then(|rule| bad(told, plan, rule, began, ended));
@@ -74,7 +76,7 @@ pub(super) async fn section(
     *body += "</section>";
     match bad.filter(|bad| bad.exact) {
         Some(bad) => {
-            cause(body, app, &told.alert_id).await?;
+            cause(body, app, &told.alert_id, part_of).await?;
             hit(body, app, &told.environment, &bad.search, (began, ended)).await
         }
         None => Ok(()),
@@ -131,14 +133,17 @@ fn bad(told: &Notification, plan: &Plan, rule: &Rule, began: Timestamp, ended: O
 }
 
 /// What its bad calls have in common, and which earlier step broke.
-async fn cause(body: &mut String, app: &App, alert: &str) -> Result<(), Problem> {
+async fn cause(body: &mut String, app: &App, alert: &str, part_of: Option<&Seen>) -> Result<(), Problem> {
     let Some(why) = super::super::why::read(app, alert).await? else { return Ok(()) };
     *body += "<section id=why data-live aria-labelledby=why-title><h2 id=why-title>Why</h2>";
-    if why.lines.is_empty() {
-        *body += "<p>No cause stands out: the bad calls have nothing in common that other calls do not have as well.</p>";
-    }
-    for line in &why.lines {
+    for line in why.lines.iter().map(String::as_str).chain(why.unexplained) {
         let _ = write!(body, "<p>{}</p>", escaped(line));
+    }
+    if let Some((seen, cause)) = part_of.and_then(|seen| Some((seen, why.beyond(seen)?))) {
+        let _ = write!(body, "<p>Looked at more widely, {} says:</p>", link_as("/incidents", &seen.id, "its incident"));
+        for line in cause {
+            let _ = write!(body, "<p>{}</p>", escaped(line));
+        }
     }
     *body += "</section>";
     Ok(())

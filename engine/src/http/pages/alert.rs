@@ -81,14 +81,15 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
         let _ = write!(body, "<dt>Runbook<dd>{}", runbook(address));
     }
     body += "</dl></div></section>";
-    if let Some(found) = incidents::find(&app, &told.alert_id).await? {
-        incident::of_alert(&mut body, &found.seen);
+    let part_of = incidents::find(&app, &told.alert_id).await?.map(|found| found.seen);
+    if let Some(seen) = &part_of {
+        incident::of_alert(&mut body, seen);
     }
     body += &charts(&app, &shown).await?;
     let rule = shown.rule.map(|rule| &shown.plan.rules[rule]);
     let ended = if shown.phase.is_none() { Some(told.at) } else { None };
-    hits(&mut body, told, |labels| affected::of_group_below(told, &shown.plan, rule?, labels, (seen_since(told), ended)));
-    affected::section(&mut body, &app, told, &shown.plan, rule, (seen_since(told), ended)).await?;
+    hits(&mut body, told, |labels| affected::of_group_below(told, &shown.plan, rule?, labels, (told.since(), ended)));
+    affected::section(&mut body, &app, told, &shown.plan, rule, (told.since(), ended), part_of.as_ref()).await?;
     notifications(&mut body, &app, &told.alert_id).await?;
     further(&mut body, &shown, &caller);
     let title = format!("{} · {place}", told.rule);
@@ -139,7 +140,7 @@ pub(super) async fn charts(app: &App, shown: &Shown) -> Result<String, Problem> 
     let seen = |name: &str| told.observed.iter().find(|observed| observed.watch == name).map(|observed| &observed.observation);
     watches.sort_by_key(|watch| seen(&watch.name).is_none_or(|seen| seen.drifted.is_none()));
     let end = if shown.phase.is_some() { clock } else { told.at };
-    let began = seen_since(told);
+    let began = told.since();
     let mut text = String::new();
     for watch in watches.into_iter().take(CHARTS_MAX) {
         let around = Span::from_millis(watch.window.millis() * 6).clamp(*AROUND.start(), *AROUND.end());
@@ -189,13 +190,6 @@ pub(super) fn runbook(address: &str) -> String {
     let shown = escaped(address);
     let web = address.starts_with("https://") || address.starts_with("http://");
     if web { format!("<a href='{shown}' rel='noreferrer'>{shown}</a>") } else { shown }
-}
-
-/// When it most likely began, or its condition where nothing says more.
-pub(super) fn seen_since(told: &Notification) -> Timestamp {
-    let of = |seen: &model::window::Observation| seen.drift.map(|drift| drift.since);
-    let drift = told.observed.iter().find_map(|observed| of(&observed.observation)).or_else(|| told.worst.as_ref().and_then(of));
-    drift.map_or(told.began, |since| since.min(told.began))
 }
 
 /// Each group below leads to its calls, where `calls` can tell which they are.

@@ -14,7 +14,14 @@ const SIGNALS: [Signal; 7] =
     [Signal::Error, Signal::Fallback, Signal::Retry, Signal::InvalidJson, Signal::SchemaInvalid, Signal::Truncated, Signal::Refused];
 
 /// What rules see of a stage: by environment, stage, and what is watched in words.
-pub(super) type Seen = BTreeMap<(String, String), BTreeMap<String, (String, Observation)>>;
+pub(super) type Seen = BTreeMap<(String, String), BTreeMap<String, Watched>>;
+
+pub(super) struct Watched {
+    rule: String,
+    observation: Observation,
+    /// It has left its range in a direction that its rule does not tell of.
+    ignored: bool,
+}
 
 /// Of all rules that are grouped by stage first and leave no calls out; of several that watch the same, the first.
 pub(super) fn seen(machine: &Machine) -> Seen {
@@ -27,7 +34,11 @@ pub(super) fn seen(machine: &Machine) -> Seen {
                     let whole = watch.only.is_empty() && watch.offset == model::Span::ZERO && plan.groupings[watch.grouping].filter.0.is_empty();
                     if whole && !watch.part {
                         let known = seen.entry((environment.to_owned(), labels[0].clone())).or_default();
-                        known.entry(watch.statistic.describe()).or_insert_with(|| (rule.name.clone(), observation));
+                        known.entry(watch.statistic.describe()).or_insert_with(|| Watched {
+                            rule: rule.name.clone(),
+                            ignored: observation.drifted.is_some_and(|direction| rule.ignores(watch, direction)),
+                            observation,
+                        });
                     }
                 }
             }
@@ -53,10 +64,10 @@ pub(super) fn card(group: &Group, seen: &Seen, measures: &BTreeMap<Measure, usiz
     );
     let mut row = |what: &str, describes: &str, value: String, unit: &Unit| {
         let (what, expected, state) = match of(describes) {
-            Some((rule, observation)) => (
+            Some(Watched { rule, observation, ignored }) => (
                 link_as("/rules", rule, what),
                 range(unit, observation.expected.filter(|range: &Range| range.high.is_finite())),
-                standing(observation),
+                if *ignored { "<span class='state dim'>▽ below, no alert</span>" } else { standing(observation) },
             ),
             None => (what.to_owned(), "–".to_owned(), ""),
         };

@@ -5,6 +5,7 @@ use super::super::costs::{Answer, Asked, read};
 use super::super::{App, Problem};
 use super::frame::{Frame, Place};
 use super::html::{TABLE_END, escaped, table, time};
+use super::links::Search;
 use crate::costs::{Change, Line};
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -108,9 +109,9 @@ fn rows(body: &mut String, answer: &Answer, asked: &Asked) {
             let shown = if label.is_empty() { "(none)" } else { label };
             // The first leads to the row's calls, a further one to all of its label.
             let query = if at == 0 { [asked.query.as_str(), &terms.join(" ")].join(" ") } else { [asked.query.as_str(), &terms[at]].join(" ") };
-            let href = during(query.trim(), from, until).finish();
+            let href = during(query.trim(), from, until).path(&[]);
             let cell = if at == 0 { "<th scope=row>" } else { "<td>" };
-            let _ = write!(body, "{cell}<a href='/search?{}'>{}</a>", escaped(&href), escaped(shown));
+            let _ = write!(body, "{cell}<a href='{}'>{}</a>", escaped(&href), escaped(shown));
         }
         figures(body, &row.line);
     }
@@ -157,10 +158,10 @@ fn running_hot(body: &mut String, answer: &Answer, asked: &Asked) {
     *body += &table("Running hot", &["User", "Environment", "Share#", "Before#", "Cost#", "Before#"]);
     for hot in &answer.hot {
         let query = format!("{} {}", term(&Key::Text(Text::Environment), &hot.environment), term(&Key::Text(Text::User), &hot.user_id));
-        let href = during(&query, hot.from, hot.until).append_pair("order", "costliest").finish();
+        let href = Search { order: "costliest".to_owned(), ..during(&query, hot.from, hot.until) }.path(&[]);
         let _ = write!(
             body,
-            "<tr><th scope=row><a href='/search?{}'>{}</a><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
+            "<tr><th scope=row><a href='{}'>{}</a><td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}",
             escaped(&href),
             escaped(&hot.user_id),
             escaped(&hot.environment),
@@ -175,10 +176,8 @@ fn running_hot(body: &mut String, answer: &Answer, asked: &Asked) {
 }
 
 /// A search for calls of a time that stays, whenever the link is followed.
-fn during(query: &str, from: Timestamp, until: Timestamp) -> url::form_urlencoded::Serializer<'static, String> {
-    let mut link = url::form_urlencoded::Serializer::new(String::new());
-    link.append_pair("where", query).append_pair("since", &from.to_string()).append_pair("until", &until.to_string());
-    link
+fn during(query: &str, from: Timestamp, until: Timestamp) -> Search {
+    Search { query: query.to_owned(), since: from.to_string(), until: until.to_string(), order: String::new() }
 }
 
 /// As the query language has it; long labels are cut.

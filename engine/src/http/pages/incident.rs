@@ -16,6 +16,7 @@ use crate::config::May;
 use crate::message::{self, compose};
 use crate::outbox::now;
 use crate::standing;
+use crate::why::UNEXPLAINED;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -258,9 +259,9 @@ fn found(body: &mut String, seen: &Seen, findings: &Findings) {
         let _ = write!(body, "<p>{}</p>", escaped(line));
     }
     if findings.cause.is_empty() {
-        *body += match findings.calls {
-            Some(_) => "<p>No cause stands out: the bad calls have nothing in common that other calls do not have as well.</p>",
-            None => "<p class=dim>What its calls have in common cannot be told, or not yet.</p>",
+        let _ = match findings.calls {
+            Some(_) => write!(body, "<p>{UNEXPLAINED}</p>"),
+            None => write!(body, "<p class=dim>What its calls have in common cannot be told, or not yet.</p>"),
         };
     }
     if let Some(calls) = findings.calls {
@@ -299,7 +300,7 @@ fn of_alerts(body: &mut String, seen: &Seen, alerts: &[Notification]) {
             escaped(&told.rule),
             told.severity.name(),
             escaped(&worst),
-            time(alert::seen_since(told)),
+            time(told.since()),
             if ended { time(told.at) } else { "–".to_owned() },
         );
     }

@@ -40,7 +40,7 @@ pub(in crate::http) async fn page(State(app): State<App>, Extension(caller): Ext
     // What is pending, and what fires since a moment ago.
     let alone: Vec<_> = active.iter().filter(|alert| !known.contains(&alert.told.alert_id)).collect();
     if open.is_empty() && alone.iter().all(|alert| alert.phase == Phase::Pending) {
-        body += "<p class=well>✓ Nothing is out of its expected range.</p>";
+        body += "<p class=well>✓ Nothing is worse than expected.</p>";
     }
     for seen in open.iter().take(OPEN_MAX) {
         let lead = active.iter().find(|alert| alert.told.alert_id == seen.lead.alert_id);

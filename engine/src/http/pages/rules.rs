@@ -84,7 +84,8 @@ fn state(standing: &machine::RuleStanding) -> String {
         "learning" => ("dim", "…"),
         _ => ("dim", "·"),
     };
-    format!("<span class='state {class}'>{mark} {word}</span>")
+    let below = standing::below(standing).map_or_else(String::new, |below| format!(" <span class=dim>▽ {below}</span>"));
+    format!("<span class='state {class}'>{mark} {word}</span>{below}")
 }
 
 /// Files with mistakes.
@@ -172,7 +173,7 @@ async fn health(body: &mut String, app: &App, rule: &Listed) -> Result<(), Probl
         for looked in &health.environments {
             let standing = &looked.standing;
             let number = |count: usize| show::number(count as f64);
-            let budget = if standing.by_drift { standing::budget(&standing.budget) } else { "none: decided by its own check".to_owned() };
+            let budget = if standing.by_drift { standing::budget(&standing.budget) } else { "none: not decided by drift".to_owned() };
             let _ = write!(
                 body,
                 "<tr><th scope=row>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}<td>{}<td class=long>{}<td class=long>{}",
