@@ -493,6 +493,7 @@ impl Indexer {
                 // Dropped with what it has read, where nothing comes for long; another one begins at the same position.
                 let batch = runtime.block_on(async { tokio::time::timeout(AGAIN, reading.next()).await });
                 match batch {
+                    // Another one begins behind it and looks anew.
                     Ok(Ok(Some(batch))) if batch.pending == 0 && !knows_the_end => Ok(Some((batch.envelopes, 1))),
                     Ok(Ok(Some(batch))) => {
                         self.reading = Some(reading);
